@@ -1,0 +1,149 @@
+"""What a person sees while a run goes on: bars in a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from hornbook.trainer import Evaluation, Row
+
+# highlight=False: numbers are read, not decorated; soft_wrap: a line stays one line, for grep and for errors.
+console = Console(highlight=False, soft_wrap=True)
+_LINE_EVERY_SECONDS = 10.0
+
+
+def say(text: str = "", *, end: str = "\n") -> None:
+    """Print a line, taking no character of it for markup."""
+    console.print(text, markup=False, end=end)
+
+
+def printable(text: str) -> str:
+    r"""Return generated text as a terminal may have it: control characters could move the cursor or worse.
+
+    Example:
+        >>> ascii(printable("one\n\x1b[2Jtwo"))
+        "'one\\n\\ufffd[2Jtwo'"
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+
+
+def complain(text: str) -> None:
+    """Print a line to standard error."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+
+
+@contextmanager
+def stage_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Show stages (name, done, total) of the tokenizer's work, one bar or line each.
+
+    Yields:
+        The function to call with each stage's progress.
+    """
+    names = {
+        "count": "counting pretokens",
+        "merge": "training the tokenizer",
+        "encode": "encoding",
+    }
+    if not console.is_terminal:
+        said: set[str] = set()
+
+        def once(stage: str, done: int, total: int) -> None:  # noqa: ARG001
+            if stage not in said:
+                said.add(stage)
+                say(f"{names.get(stage, stage)} …")
+
+        yield once
+        return
+    with Progress(*_columns(), console=console, transient=True) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(names.get(stage, stage), total=total)
+            progress.update(tasks[stage], completed=done, total=total)
+
+        yield show
+
+
+@contextmanager
+def file_progress(title: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Show the bytes of one file as they come.
+
+    Yields:
+        The function to call with (bytes done, bytes in all or None).
+    """
+    if not console.is_terminal:
+        say(f"{title} …")
+        yield lambda done, total: None  # noqa: ARG005
+        return
+    with Progress(*_columns(), DownloadColumn(), console=console, transient=True) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+class ConsoleSink:
+    """The run's live bar: loss, tokens a second, time left; a line for each evaluation.
+
+    Args:
+        num_steps: Length of the run.
+    """
+
+    def __init__(self, num_steps: int) -> None:
+        self._num_steps = num_steps
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+        self._said = time.monotonic()
+        self._began: tuple[float, int] | None = None  # when, and at which step, the first row came
+
+    def start(self, step: int) -> None:
+        """Say where the run stands and put up the bar."""
+        if step:
+            say(f"going on from the checkpoint at step {step:,} of {self._num_steps:,}")
+        if console.is_terminal and step < self._num_steps:
+            self._progress = Progress(*_columns(), TextColumn("{task.fields[numbers]}"), console=console)
+            self._task = self._progress.add_task(
+                "training", total=self._num_steps, completed=step, numbers=""
+            )
+            self._progress.start()
+
+    def log(self, row: Row) -> None:
+        """Move the bar; without a terminal, print a line every ten seconds."""
+        numbers = f"loss {row.train_loss:.3f}  {row.tokens_per_second:,.0f} tokens/s"
+        if self._progress is not None:
+            self._progress.update(self._task, completed=row.step, numbers=numbers)
+        elif time.monotonic() - self._said > _LINE_EVERY_SECONDS:
+            self._said = time.monotonic()
+            left = "" if self._began is None else f"  {self._seconds_left(row.step):.0f} s left"
+            say(f"step {row.step:,} of {self._num_steps:,}  {numbers}{left}")
+        if self._began is None:  # the first step has compiled and read the data: it is no measure of the rest
+            self._began = (time.monotonic(), row.step)
+
+    def evaluated(self, step: int, evaluation: Evaluation) -> None:
+        """Print the loss on the held-out text, and on how much of it."""
+        self._said = time.monotonic()
+        say(
+            f"step {step:,}: validation loss {evaluation.loss:.3f}, "
+            f"{evaluation.bits_per_byte:.3f} bits per byte "
+            f"({evaluation.num_windows:,} of {evaluation.num_windows_in_all:,} windows)"
+        )
+
+    def close(self) -> None:
+        """Take the bar down."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _seconds_left(self, step: int) -> float:
+        began, first_step = self._began or (time.monotonic(), step)
+        return (time.monotonic() - began) / max(1, step - first_step) * (self._num_steps - step)
+
+
+def _columns() -> tuple[TextColumn, BarColumn, TextColumn, TimeRemainingColumn]:
+    return (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeRemainingColumn(),
+    )

@@ -1,0 +1,63 @@
+"""What a run will be, before it is: settings, size, cost."""
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from hornbook.accounting import forward_flops, num_non_embedding_parameters, num_parameters, training_flops
+
+from .console import say
+from .device import matmul_flops_per_second
+from .experiment import Experiment
+
+# Share of the speed of a bare matrix product that training reaches, measured on two CPU cores with the demo
+# and the TinyStories model (benchmarks/RESULTS.md).
+TYPICAL_SHARE = {True: 0.45, False: 0.3}  # compiled, not
+
+
+def describe(experiment: Experiment, device: torch.device) -> None:
+    """Print the settings, the parameters, the FLOPs and the predicted time."""
+    for title, fields in _settings(experiment).items():
+        say(f"{title}: " + ", ".join(f"{name} {value}" for name, value in fields.items()))
+    shape = experiment.model
+    flops_per_step = training_flops(shape, batch_size=experiment.batch_size)
+    total = flops_per_step * experiment.loop.num_steps
+    speed = matmul_flops_per_second(
+        device,
+        experiment.precision,
+        rows=experiment.tokens_per_step,
+        inner=shape.d_model,
+        columns=shape.d_ff,
+    )
+    share = TYPICAL_SHARE[experiment.compile]
+    seconds = total / (speed * share)
+    say(
+        f"size: {num_parameters(shape):,} parameters "
+        f"({num_non_embedding_parameters(shape):,} without the embeddings), "
+        f"{forward_flops(shape) / shape.context_length / 1e6:,.1f} MFLOP forward a token"
+    )
+    say(
+        f"cost: {experiment.num_tokens:,} tokens, {total / 1e15:.3g} PFLOP; matrix products run at "
+        f"{speed / 1e9:,.0f} GFLOP/s here, training at about {share:.0%} of that: "
+        f"about {duration(seconds)}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person says it.
+
+    Example:
+        >>> duration(42), duration(200), duration(9000), duration(200_000)
+        ('42 s', '3.3 min', '2.5 h', '2.3 days')
+    """
+    for limit, unit, size in ((90, "s", 1), (5400, "min", 60), (172_800, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / size:.0f} s" if unit == "s" else f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 86_400:.1f} days"
+
+
+def _settings(experiment: Experiment) -> dict[str, dict[str, Any]]:
+    fields = asdict(experiment)
+    nested = {name: value for name, value in fields.items() if isinstance(value, dict)}
+    return nested | {"run": {name: value for name, value in fields.items() if name not in nested}}

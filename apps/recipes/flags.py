@@ -1,0 +1,58 @@
+"""Command lines: a preset, and a typed flag for every field of it."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from .device import choose_device, choose_preset
+from .experiment import PRESETS, Experiment, PresetName
+from .texts import TextFlags
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainFlags:
+    """What one call of a training app was asked for."""
+
+    experiment: Annotated[Experiment, tyro.conf.arg(name="")]
+    texts: Annotated[TextFlags, tyro.conf.arg(name="")]
+    preset: PresetName
+    """Where the settings come from that no flag gives; by default gpu on CUDA and demo elsewhere."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, mps …; the best there is, if not given."""
+    out: Path | None = None
+    """Directory of the run; by default runs/ and a name made of the text, the preset and the settings."""
+    dry_run: bool = False
+    """Print the settings, the size and the predicted time, and stop."""
+
+
+def parse_train_flags(description: str, arguments: Sequence[str]) -> TrainFlags:
+    """Read a command line; the preset's values are the defaults that --help shows.
+
+    Args:
+        description: What the app does, with examples; the head of --help.
+        arguments: The words after the program's name.
+
+    Raises:
+        SystemExit: With code 2 on a flag that is unknown (the nearest is named) or ill-typed; 0 after --help.
+        ValueError: If the device is not there.
+    """
+    # The preset comes first, because it decides the defaults of all the other flags.
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--preset", choices=tuple(PRESETS))
+    first.add_argument("--device")
+    try:
+        known, _ = first.parse_known_args(arguments)
+    except argparse.ArgumentError:  # tyro will say it better
+        known = argparse.Namespace(preset=None, device=None)
+    preset = known.preset or choose_preset(choose_device(known.device))
+    return tyro.cli(
+        TrainFlags,
+        args=list(arguments),
+        description=description,
+        default=TrainFlags(experiment=PRESETS[preset](), texts=TextFlags(), preset=preset),
+        config=(tyro.conf.OmitArgPrefixes,),
+    )

@@ -1,0 +1,102 @@
+"""From texts to a tokenizer and token files, cached by the content of the texts."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from hornbook.bpe import Tokenizer, train_bpe
+from hornbook.trainer import TokenFile, atomic_directory, open_token_file, write_token_file
+
+from .console import stage_progress
+from .stories import END_OF_TEXT
+from .texts import Texts
+
+_VERSION = 1  # of what a cache entry holds; another one is made anew
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedData:
+    """A tokenizer and the texts in its tokens."""
+
+    tokenizer: Tokenizer
+    train: TokenFile
+    valid: TokenFile
+
+
+def check_vocab_size(vocab_size: int) -> None:
+    """Refuse a vocabulary that can't hold the bytes and the end of a text.
+
+    Raises:
+        ValueError: Naming the value and the rule.
+    """
+    if vocab_size < 257:
+        msg = f"--vocab-size must be at least 257 (256 bytes and {END_OF_TEXT}), got {vocab_size}"
+        raise ValueError(msg)
+
+
+def prepare(
+    texts: Texts,
+    *,
+    train_sha256: str,
+    valid_sha256: str,
+    vocab_size: int,
+    context_length: int,
+    cache: Path,
+) -> PreparedData:
+    """Train the tokenizer and encode both texts, or find them done.
+
+    A cache entry is one directory, whole or absent: tokenizer/, train.bin, valid.bin.
+
+    Args:
+        texts: What to read.
+        train_sha256: Of the training text; with the other arguments it names the cache entry.
+        valid_sha256: Of the held-out text.
+        vocab_size: Size of the vocabulary asked for; a small text may give fewer merges.
+        context_length: Tokens a window; a text that gives fewer is refused and nothing is kept.
+        cache: Directory of the entries.
+
+    Raises:
+        ValueError: If a text is not UTF-8 or gives too few tokens.
+    """
+    key = json.dumps([_VERSION, train_sha256, valid_sha256, vocab_size, END_OF_TEXT])
+    entry = cache / hashlib.sha256(key.encode()).hexdigest()[:16]
+    if not entry.exists():
+        with atomic_directory(entry) as aside, stage_progress() as progress:
+            vocab, merges = train_bpe(texts.train, vocab_size, [END_OF_TEXT], progress=progress)
+            tokenizer = Tokenizer(vocab, merges, [END_OF_TEXT])
+            tokenizer.save(aside / "tokenizer")
+            for name, path, sha256 in (
+                ("train.bin", texts.train, train_sha256),
+                ("valid.bin", texts.valid, valid_sha256),
+            ):
+                manifest = write_token_file(
+                    aside / name,
+                    tokenizer.encode_file(path, progress=progress),
+                    vocab_size=vocab_size,
+                    tokenizer=tokenizer.fingerprint,
+                    text=sha256,
+                )
+                check_num_tokens(path, manifest.num_tokens, context_length)
+    tokenizer = Tokenizer.load(entry / "tokenizer")
+    files = [
+        open_token_file(entry / name, vocab_size=vocab_size, tokenizer=tokenizer.fingerprint, verify=True)
+        for name in ("train.bin", "valid.bin")
+    ]
+    for path, file in zip((texts.train, texts.valid), files, strict=True):
+        check_num_tokens(path, file.num_tokens, context_length)
+    return PreparedData(tokenizer, *files)
+
+
+def check_num_tokens(path: Path, num_tokens: int, context_length: int) -> None:
+    """Refuse a text that gives no whole window.
+
+    Raises:
+        ValueError: Naming the file and both numbers.
+    """
+    if num_tokens <= context_length:
+        msg = (
+            f"{path} gives {num_tokens} tokens, a window of context_length={context_length} needs "
+            f"{context_length + 1}: give more text or a shorter --context-length"
+        )
+        raise ValueError(msg)

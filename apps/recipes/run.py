@@ -1,0 +1,190 @@
+"""One run from flags to story: check, prepare, train, finish."""
+
+import hashlib
+import json
+import platform
+import shutil
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hornbook.accounting import num_parameters, training_flops
+from hornbook.nn import TransformerLM, cross_entropy
+from hornbook.optim import decay_groups
+from hornbook.trainer import (
+    Checkpoints,
+    CsvSink,
+    Evaluation,
+    evaluate,
+    random_windows,
+    run_directory,
+    stop_on_signals,
+    train,
+)
+
+from .console import ConsoleSink, say
+from .describe import describe
+from .device import allow_fast_matmul, can_compile, choose_device, choose_precision
+from .experiment import Experiment
+from .finish import finish
+from .flags import TrainFlags
+from .prepare import PreparedData, check_vocab_size, prepare
+from .texts import Texts, check_text, choose_texts, fingerprint, provide
+
+
+def run(flags: TrainFlags) -> int:
+    """Do what the flags say; the parts of it are the modules imported above.
+
+    Raises:
+        ValueError: On anything in the flags, the texts or the run's directory that can't be used.
+        OSError: If a disk is full or can't be written.
+        DivergedError: If the loss is no longer finite.
+    """
+    device = choose_device(flags.device)
+    experiment = _resolve(flags.experiment, device)
+    check_vocab_size(experiment.model.vocab_size)
+    texts = choose_texts(flags.texts)
+    say(f"text: {texts.name}")
+    say(f"preset: {flags.preset} on {device}" + ("" if flags.device else " (chosen by device; see --help)"))
+    allow_fast_matmul(device)
+    if flags.dry_run:
+        describe(experiment, device)
+        return 0
+
+    provide(texts)
+    context_length = experiment.model.context_length
+    check_text(texts.train, "--train-text", context_length)
+    check_text(texts.valid, "--valid-text", context_length)
+    digests = {"train_sha256": fingerprint(texts.train), "valid_sha256": fingerprint(texts.valid)}
+    configuration = {"experiment": asdict(experiment), "text": {"name": texts.name, **digests}}
+    out = flags.out or default_out(texts, flags.preset, configuration)
+    check_room(out, experiment)
+    with run_directory(out, configuration, about=_about(device)) as directory:
+        data = prepare(
+            texts,
+            **digests,
+            vocab_size=experiment.model.vocab_size,
+            context_length=context_length,
+            cache=flags.texts.data_dir / "cache",
+        )
+        say(
+            f"tokens: {data.train.num_tokens:,} to train on, {data.valid.num_tokens:,} held out, "
+            f"vocabulary of {data.tokenizer.vocab_size:,}"
+        )
+        return _train(experiment, data, device, directory, texts.name)
+
+
+def check_room(out: Path, experiment: Experiment) -> None:
+    """Refuse a disk that can't take the run's checkpoints, before anything is written.
+
+    Raises:
+        OSError: Naming the bytes needed and the bytes free.
+    """
+    # Weights and two moments in float32; two checkpoints are kept while a third is written.
+    needed = 3 * 3 * 4 * num_parameters(experiment.model)
+    existing = next(path for path in (out, *out.absolute().parents) if path.is_dir())
+    usage = shutil.disk_usage(existing)
+    free = usage.free
+    if free < needed and usage.total:  # a total of 0 is no disk: what is wrong there shows when it is written
+        msg = (
+            f"no room for checkpoints in {out}: {needed:,} bytes needed, {free:,} free; choose another --out"
+        )
+        raise OSError(msg)
+
+
+def default_out(texts: Texts, preset: str, configuration: dict[str, Any]) -> Path:
+    """Return the directory that belongs to these settings: the same command finds its run again."""
+    digest = hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:8]
+    return Path("runs") / f"{texts.slug}-{preset}-{digest}"
+
+
+def _resolve(experiment: Experiment, device: torch.device) -> Experiment:
+    """The experiment as this machine can run it; what is changed is said."""
+    precision = choose_precision(experiment.precision, device)
+    if precision != experiment.precision:
+        say(f"precision: {precision}, {device} has no bf16")
+    compiled = experiment.compile and can_compile(device)
+    if compiled != experiment.compile:
+        say("torch.compile: off, no compiler for it on this machine")
+    return replace(experiment, precision=precision, compile=compiled)
+
+
+def _train(
+    experiment: Experiment, data: PreparedData, device: torch.device, directory: Path, text_name: str
+) -> int:
+    torch.manual_seed(experiment.seed)
+    model = TransformerLM(experiment.model, device=device)
+    describe(experiment, device)
+    optimizer = experiment.optimizer.over(decay_groups(model, experiment.optimizer.weight_decay))
+    data.tokenizer.save(directory / "tokenizer")
+    checkpoints = Checkpoints(directory / "checkpoints")
+
+    def loss(inputs: Tensor, targets: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=experiment.precision == "bf16"):
+            return cross_entropy(model(inputs), targets)
+
+    def validate(max_windows: int) -> Evaluation:
+        return evaluate(
+            loss,
+            data.valid.tokens,
+            batch_size=experiment.batch_size,
+            context_length=experiment.model.context_length,
+            token_num_bytes=data.tokenizer.token_num_bytes,
+            device=device,
+            max_windows=max_windows,
+        )
+
+    with stop_on_signals() as stop:
+        outcome = train(
+            experiment.loop,
+            model=model,
+            optimizer=optimizer,
+            schedule=experiment.schedule(),
+            batches=random_windows(
+                data.train.tokens,
+                batch_size=experiment.batch_size,
+                context_length=experiment.model.context_length,
+                device=device,
+                seed=experiment.seed,
+            ),
+            loss=torch.compile(loss, dynamic=False) if experiment.compile else loss,
+            evaluate=lambda: validate(experiment.eval_windows),
+            checkpoints=checkpoints,
+            sinks=[CsvSink(directory / "metrics.csv"), ConsoleSink(experiment.loop.num_steps)],
+            stop=stop,
+        )
+    if not outcome.finished:
+        say(f"stopped at step {outcome.step:,} of {experiment.loop.num_steps:,}, saved in {directory}")
+        say("to go on, give the same command again")
+        return stop.exit_code
+    finish(
+        directory,
+        text_name=text_name,
+        device=device,
+        evaluation=validate(experiment.final_eval_windows),
+        outcome=outcome,
+        flops=training_flops(experiment.model, batch_size=experiment.batch_size) * experiment.loop.num_steps,
+        seed=experiment.seed,
+    )
+    return 0
+
+
+def _about(device: torch.device) -> dict[str, Any]:
+    """What a reader of the run may want to know of where it began."""
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else platform.processor() or platform.machine()
+    )
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": f"{device} ({name})",
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+        "command": sys.argv,
+    }

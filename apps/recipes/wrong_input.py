@@ -1,0 +1,44 @@
+"""What goes wrong for a user, as one line and an exit code."""
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+
+from hornbook.trainer import DivergedError
+
+from .console import complain
+
+WRONG_INPUT = 2
+DIVERGED = 3
+INTERRUPTED = 130
+
+
+def exit_code_of(program: Callable[[], int]) -> int:
+    """Run a program and turn what its user can mend into one line on standard error.
+
+    Args:
+        program: Reads its command line and does its work.
+
+    Returns:
+        What the program returns; 2 on wrong input or a disk that is full or can't be written, 3 if the loss
+        diverged, 130 after Ctrl-C.
+    """
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    # Python dies of SIGTERM where it stands; as an exception it lets go of half-written files first.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    try:
+        return program()
+    except DivergedError as error:
+        complain(f"diverged: {error}. Try a lower --max-lr; the curve so far is in the run's metrics.csv")
+        return DIVERGED
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return INTERRUPTED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        complain(f"error: {where}{error.strerror or error}")
+        return WRONG_INPUT
+    except ValueError as error:
+        complain(f"error: {error}")
+        return WRONG_INPUT

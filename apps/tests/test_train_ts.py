@@ -1,0 +1,181 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from hornbook.trainer import COLUMNS, read_rows
+from tiny import SMALL, arguments, train, write_texts
+
+APPS = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_texts(tmp_path_factory.mktemp("texts"))
+
+
+def same_run(first: Path, second: Path) -> None:
+    """Assert that two runs ended with the same bits: weights, moments, random generators, loss, stories."""
+    for name in ("model.safetensors", "training.safetensors"):
+        a, b = (load_file(run / "checkpoints" / "step-00000012" / name) for run in (first, second))
+        assert a.keys() == b.keys()
+        assert all(np.array_equal(a[key], b[key]) for key in a)
+    timed = {COLUMNS.index("wallclock_time"), COLUMNS.index("tokens_per_second")}
+    rows = [
+        [[v for i, v in enumerate(row) if i not in timed] for row in read_rows(run / "metrics.csv")]
+        for run in (first, second)
+    ]
+    assert rows[0] == rows[1]
+    results = [json.loads((run / "results.json").read_text()) for run in (first, second)]
+    assert results[0]["val_loss"] == results[1]["val_loss"]
+    assert (first / "samples.txt").read_text() == (second / "samples.txt").read_text()
+
+
+def test_a_run_ends_with_everything_it_promises(
+    tmp_path: Path, texts: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(*arguments(tmp_path, *texts)) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("text: train.txt\npreset: demo on cpu\n")
+    assert "nats per token, perplexity" in said
+    assert "bits per byte" in said
+    run = tmp_path / "run"
+    names = {path.name for path in run.iterdir()}
+    assert names == {
+        ".lock", "checkpoints", "config.json", "curve.png", "curve.svg",
+        "metrics.csv", "results.json", "samples.txt", "tokenizer",
+    }  # fmt: skip
+    assert (
+        (run / "metrics.csv")
+        .read_text()
+        .startswith("step,train_loss,val_loss,lr,wallclock_time,tokens_processed,")
+    )
+    assert (run / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert "train.txt" in (run / "curve.svg").read_text()
+    results = json.loads((run / "results.json").read_text())
+    assert results["perplexity"] == pytest.approx(np.exp(results["val_loss"]))
+    config = json.loads((run / "config.json").read_text())
+    assert config["run"]["experiment"]["model"]["d_model"] == 16
+
+
+def test_the_same_command_again_trains_no_more_and_says_the_same(
+    tmp_path: Path, texts: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = arguments(tmp_path, *texts)
+    assert train(*words) == 0
+    first = capsys.readouterr().out
+    rows = (tmp_path / "run" / "metrics.csv").read_bytes()
+    assert train(*words) == 0
+    second = capsys.readouterr().out
+    assert "going on from the checkpoint at step 12 of 12" in second
+    assert "training the tokenizer" not in second
+    assert (tmp_path / "run" / "metrics.csv").read_bytes() == rows
+    ending = first[first.index("validation loss ", first.index("step 12:") + 30) :].splitlines()
+    assert ending[0] in second
+    assert ending[3:] == second.splitlines()[-len(ending[3:]) :]
+
+
+def test_ctrl_c_at_a_third_and_the_same_command_again_end_with_the_same_bits(
+    tmp_path: Path, texts: tuple[Path, Path]
+) -> None:
+    for name in ("straight", "stopped"):
+        (tmp_path / name).mkdir()
+    assert train(*arguments(tmp_path / "straight", *texts)) == 0
+    words = arguments(tmp_path / "stopped", *texts)
+    with subprocess.Popen(
+        [sys.executable, str(APPS / "train_ts.py"), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    ) as process:
+        assert process.stdout
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if line.startswith("step 4:"):
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 130
+    assert said[-1] == "to go on, give the same command again\n"
+    assert not (tmp_path / "stopped" / "run" / "results.json").exists()
+    assert train(*words) == 0
+    same_run(tmp_path / "straight" / "run", tmp_path / "stopped" / "run")
+
+
+def test_with_no_text_the_sample_is_generated_and_said_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert train(*SMALL, "--sample-megabytes=1") == 0
+    assert capsys.readouterr().out.startswith("text: generated sample, not TinyStories\n")
+    (run,) = (tmp_path / "runs").iterdir()
+    assert run.name.startswith("generated-sample-demo-")
+    assert "generated sample, not TinyStories" in (run / "curve.svg").read_text()
+    config = json.loads((run / "config.json").read_text())
+    assert config["run"]["text"]["name"] == "generated sample, not TinyStories"
+
+
+def test_a_dry_run_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert train("--preset=cpu", "--device=cpu", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "22,696,448 parameters" in said
+    assert "40,960,000 tokens" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_presets_are_the_assignments(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert train("--preset=gpu", "--device=cpu", "--dry-run", f"--out={tmp_path / 'r'}") == 0
+    said = capsys.readouterr().out
+    for part in (
+        "327,680,000 tokens",
+        "batch_size 64",
+        "warmup_steps 500",
+        "vocab_size 10000, context_length 256, num_layers 4, d_model 512, num_heads 16, d_ff 1344",
+        "rope_theta 10000.0",
+    ):
+        assert part in said
+
+
+def test_a_diverging_run_ends_with_its_own_code_and_keeps_its_curve(
+    tmp_path: Path, texts: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = arguments(tmp_path, *texts, "--max-lr=1e30", "--min-lr=0", "--max-grad-norm=inf")
+    assert train(*words) == 3
+    assert "diverged: step" in capsys.readouterr().err
+    assert len(read_rows(tmp_path / "run" / "metrics.csv")) >= 1
+
+
+def test_bf16_autocast_runs_and_learns(tmp_path: Path, texts: tuple[Path, Path]) -> None:
+    assert train(*arguments(tmp_path, *texts, "--precision=bf16")) == 0
+    losses = [float(row[1]) for row in read_rows(tmp_path / "run" / "metrics.csv")]
+    assert losses[-1] < losses[0]
+
+
+def test_generate_streams_from_a_run(tmp_path: Path, texts: tuple[Path, Path]) -> None:
+    assert train(*arguments(tmp_path, *texts)) == 0
+    command = [sys.executable, str(APPS / "generate.py"), "--run", str(tmp_path / "run"), "--max-tokens", "9"]
+    one, two, other = (
+        subprocess.run(
+            [*command, "--prompt", "Once upon a time", "--seed", seed],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "1", "2")
+    )
+    assert one.startswith("Once upon a time")
+    assert len(one) > len("Once upon a time\n")
+    assert one == two != other
+    bad = subprocess.run([*command[:3], str(tmp_path / "no")], capture_output=True, text=True, check=False)
+    assert bad.returncode == 2
+    assert bad.stderr.startswith(f"error: {tmp_path / 'no'} is not a run")
+    assert len(bad.stderr.splitlines()) == 1

@@ -1,0 +1,212 @@
+"""Wrong input: one clear line, exit code 2, nothing left behind."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from recipes.stories import story
+from tiny import arguments, train, write_texts
+
+APPS = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_texts(tmp_path_factory.mktemp("texts"))
+
+
+def listing(directory: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() if path.is_file() else b"" for path in directory.rglob("*")}
+
+
+def _missing(path: Path) -> None:
+    path.unlink()
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _one_document(path: Path) -> None:
+    path.write_text(story(0, 0, "train") + "\n<|endoftext|>\n")
+
+
+def _only_separators(path: Path) -> None:
+    path.write_text("<|endoftext|>\n" * 20)
+
+
+def _short(path: Path) -> None:
+    path.write_text("a\n<|endoftext|>")
+
+
+def _few_tokens(path: Path) -> None:  # more bytes than a context has tokens, but fewer tokens
+    path.write_text("once <|endoftext|> upon")
+
+
+def _not_utf8(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\n<|endoftext|>\n caf\xe9 au lait")
+
+
+@pytest.mark.parametrize("which", ["train", "valid"])
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_missing, "--{which}-text: there is no file {path}"),
+        (_empty, "--{which}-text: {path} is empty"),
+        (_one_document, "--{which}-text: {path} holds one document, at least two are needed"),
+        (_only_separators, "--{which}-text: {path} holds no document"),
+        (_short, "--{which}-text: {path} has 15 bytes, a window of context_length=16 needs more"),
+        (_few_tokens, "tokens, a window of context_length=16 needs 17"),
+        (_not_utf8, "{path}"),
+    ],
+)
+def test_a_text_that_cannot_be_used(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    which: str,
+    spoil: Callable[[Path], None],
+    message: str,
+) -> None:
+    train_text, valid_text = write_texts(tmp_path)
+    path = train_text if which == "train" else valid_text
+    spoil(path)
+    before = listing(tmp_path)
+    assert train(*arguments(tmp_path, train_text, valid_text)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert message.format(which=which, path=path) in line
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--vocab-size=256"], "--vocab-size must be at least 257 (256 bytes and <|endoftext|>), got 256"),
+        (["--num-steps=2"], "warmup_steps must be less than num_steps, got 2 and 2"),
+        (["--max-lr=-1"], "max_lr must be at least 0 and finite, got -1.0"),
+        (["--max-lr=1e-9"], "min_lr"),
+        (["--betas", "0.9", "1.0"], "betas[1] must be"),
+        (["--batch-size=0"], "batch_size must be at least 1, got 0"),
+        (["--seed=-1"], "seed must be 0 to"),
+        (["--data=tinystories"], "--data tinystories and --train-text are two sources"),
+        (["--device=abacus"], "--device abacus can't be used here"),
+        (["--d-model=17"], "d_model must be a multiple of num_heads, got 17 and 2"),
+        (["--num-steps=0"], "num_steps must be a whole number of at least 1, got 0"),
+    ],
+)
+def test_a_setting_that_cannot_be(
+    tmp_path: Path,
+    texts: tuple[Path, Path],
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
+    message: str,
+) -> None:
+    try:
+        code: object = train(*arguments(tmp_path, *texts, *more))
+    except SystemExit as error:  # how the flags' parser ends
+        code = error.code
+    assert code == 2
+    told = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert message in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_flag_is_refused_naming_the_nearest(
+    tmp_path: Path, texts: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        train(*arguments(tmp_path, *texts, "--num-stepz=3"))
+    assert caught.value.code == 2
+    told = capsys.readouterr().err
+    assert "--num-stepz" in told
+    assert "--num-steps" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_text_without_the_other(
+    tmp_path: Path, texts: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for word in arguments(tmp_path, *texts) if not word.startswith("--valid-text")]
+    assert train(*words) == 2
+    assert capsys.readouterr().err.startswith("error: --train-text needs --valid-text too")
+
+
+def test_a_run_directory_of_another_configuration(
+    tmp_path: Path, texts: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(*arguments(tmp_path, *texts)) == 0
+    before = listing(tmp_path)
+    capsys.readouterr()
+    assert train(*arguments(tmp_path, *texts, "--d-model=32")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "holds a run with experiment.model.d_model = 16, this one has 32: choose another --out" in line
+    assert listing(tmp_path) == before
+
+
+def test_a_directory_with_other_things_in_it(
+    tmp_path: Path, texts: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("mine")
+    before = listing(tmp_path)
+    assert train(*arguments(tmp_path, *texts)) == 2
+    assert "is not empty and holds no run (thesis.tex is in it)" in capsys.readouterr().err
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel").is_dir(), reason="needs a directory that even root can't write to"
+)
+def test_a_directory_that_cannot_be_written(
+    tmp_path: Path, texts: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for word in arguments(tmp_path, *texts) if not word.startswith("--out")]
+    assert train(*words, "--out=/sys/kernel/run") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: /sys/kernel/run: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_without_room_for_the_checkpoints(
+    tmp_path: Path,
+    texts: tuple[Path, Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Usage:
+        free, total = 1000, 2000
+
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: Usage)
+    assert train(*arguments(tmp_path, *texts)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no room for checkpoints in" in line
+    assert "1,000 free; choose another --out" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("limit_bytes", [2_000, 20_000])
+def test_a_disk_that_fills_up_on_the_way(tmp_path: Path, texts: tuple[Path, Path], limit_bytes: int) -> None:
+    # A limit on the size of a file stands for a full disk: the token files or the checkpoint run into it.
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+
+    done = subprocess.run(
+        [sys.executable, str(APPS / "train_ts.py"), *arguments(tmp_path, *texts)],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=limit,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: no room to write ")
+    assert not (tmp_path / "run").exists()
+    assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".part")]

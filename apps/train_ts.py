@@ -1,0 +1,22 @@
+"""Train a tokenizer and a Transformer language model on TinyStories, from scratch, and print a story.
+
+With no argument it trains on TinyStories if it is in the data directory, else on stories generated here, with
+the preset that suits the device. The same command goes on with a run that was stopped (Ctrl-C saves).
+
+Examples:
+    uv run apps/train_ts.py                        # two or three minutes on two CPU cores
+    uv run apps/train_ts.py --data tinystories     # downloads TinyStories (2.2 GB) first
+    uv run apps/train_ts.py --preset cpu           # the low-resource run: 40.96 M tokens, hours on a CPU
+    uv run apps/train_ts.py --preset gpu           # the full run: 327.68 M tokens
+    uv run apps/train_ts.py --train-text a.txt --valid-text b.txt --num-steps 2000 --max-lr 3e-3
+    uv run apps/train_ts.py --norm post --dry-run  # what would it cost?
+"""
+
+import sys
+
+from recipes.flags import parse_train_flags
+from recipes.run import run
+from recipes.wrong_input import exit_code_of
+
+if __name__ == "__main__":
+    sys.exit(exit_code_of(lambda: run(parse_train_flags(__doc__, sys.argv[1:]))))

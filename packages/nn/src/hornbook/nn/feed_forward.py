@@ -1,0 +1,84 @@
+"""The part of a block that works on each position alone."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import Module
+
+from .functional import silu
+from .linear import Linear
+
+
+class SwiGLU(Module):
+    """W2 (SiLU(W1 x) * W3 x) (Shazeer, 2020).
+
+    With d_ff about 8/3 d_model it has as many parameters as two matrices with 4 d_model.
+
+    Args:
+        d_model: Width of input and output.
+        d_ff: Inner width.
+        device: Where the weights are made.
+        dtype: Of the weights.
+
+    Raises:
+        TypeError: If a size is not an int.
+        ValueError: If a size is not positive.
+
+    Example:
+        >>> SwiGLU(24, 64)(torch.zeros(2, 24)).shape
+        torch.Size([2, 24])
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        d_ff: int,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.w1 = Linear(d_model, d_ff, device=device, dtype=dtype)
+        self.w2 = Linear(d_ff, d_model, device=device, dtype=dtype)
+        self.w3 = Linear(d_model, d_ff, device=device, dtype=dtype)
+
+    def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """Map the last axis."""
+        output: Float[Tensor, "*batch d_model"] = self.w2(silu(self.w1(x)) * self.w3(x))
+        return output
+
+
+class SiLUFeedForward(Module):
+    """W2 SiLU(W1 x): the same without the gate W3, for the ablation; d_ff is usually 4 d_model.
+
+    Args:
+        d_model: Width of input and output.
+        d_ff: Inner width.
+        device: Where the weights are made.
+        dtype: Of the weights.
+
+    Raises:
+        TypeError: If a size is not an int.
+        ValueError: If a size is not positive.
+
+    Example:
+        >>> SiLUFeedForward(24, 96)(torch.zeros(2, 24)).shape
+        torch.Size([2, 24])
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        d_ff: int,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.w1 = Linear(d_model, d_ff, device=device, dtype=dtype)
+        self.w2 = Linear(d_ff, d_model, device=device, dtype=dtype)
+
+    def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """Map the last axis."""
+        output: Float[Tensor, "*batch d_model"] = self.w2(silu(self.w1(x)))
+        return output

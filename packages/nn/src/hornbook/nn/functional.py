@@ -1,0 +1,139 @@
+"""What the layers compute, as functions without state.
+
+Sums over many terms run in float32 at least: bfloat16 keeps 8 bits, and a sum of hundreds of terms in it
+loses the small ones. float64 stays float64.
+"""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+def at_least_float32(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Widen half precision to float32; leave float32 and float64 alone, without a copy."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def silu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Compute x * sigmoid(x) (Elfwing et al., 2017).
+
+    Args:
+        x: Any shape.
+
+    Example:
+        >>> silu(torch.tensor([-20.0, 0.0, 20.0])).round(decimals=3)
+        tensor([-0.,  0., 20.])
+    """
+    return x * torch.sigmoid(x)
+
+
+def _shifted_exps(
+    x: Float[Tensor, "*shape"], dim: int
+) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "..."]]:
+    """Return exp(x - max(x)) and its sum along `dim`, whose quotient is the softmax."""
+    # Any shift cancels in the quotient; this one keeps exp from overflowing, and as it cancels it needs no
+    # gradient. The clamp keeps -inf - (-inf) = NaN away from a slice of nothing but -inf.
+    shift = x.detach().amax(dim, keepdim=True).clamp(min=torch.finfo(x.dtype).min)
+    exps = (x - shift).exp_()
+    # The largest term is exp(0) = 1, so only a slice of nothing but -inf sums to less than 1/2. A bound of 1
+    # would be met by a slice with one finite entry, and at its bound clamp passes no gradient.
+    return exps, exps.sum(dim, keepdim=True).clamp(min=0.5)
+
+
+def softmax(x: Float[Tensor, "*shape"], dim: int) -> Float[Tensor, "*shape"]:
+    """Compute exp(x_i) / sum_j exp(x_j) along `dim`, in float32 at least, returned in the dtype of `x`.
+
+    A slice that is -inf throughout, such as the scores of a query that may attend to nothing, gives zeros
+    and passes no gradient, where the formula would divide 0 by 0.
+
+    Args:
+        x: Any shape; entries may be -inf.
+        dim: Axis along which the result sums to one.
+
+    Example:
+        >>> softmax(torch.tensor([0.0, 0.0, -torch.inf]), dim=0)
+        tensor([0.5000, 0.5000, 0.0000])
+    """
+    exps, total = _shifted_exps(at_least_float32(x), dim)
+    return (exps / total).to(x.dtype)
+
+
+def cross_entropy(logits: Float[Tensor, "*batch vocab"], targets: Int[Tensor, "*batch"]) -> Float[Tensor, ""]:
+    """Compute the mean of -log softmax(logits)[target], in nats per target.
+
+    With m = max(logits) it is log(sum_j exp(logits_j - m)) - (logits_target - m): log and exp cancel for the
+    target, and nothing overflows. Computed and returned in float32 at least.
+
+    Args:
+        logits: One score per entry of the vocabulary.
+        targets: Ids of the right entries, from 0 to vocab - 1; there is no id to ignore.
+
+    Raises:
+        ValueError: If the shapes do not fit or there is no target.
+
+    Example:
+        >>> cross_entropy(torch.zeros(3, 8), torch.tensor([0, 5, 7]))  # log 8
+        tensor(2.0794)
+    """
+    if targets.shape != logits.shape[:-1]:
+        shapes = f"{tuple(targets.shape)} and {tuple(logits.shape)}"
+        msg = f"targets must have the shape of logits without the last axis, got {shapes}"
+        raise ValueError(msg)
+    if targets.numel() == 0:
+        msg = f"the mean over no targets is undefined, got logits of shape {tuple(logits.shape)}"
+        raise ValueError(msg)
+    wide = at_least_float32(logits)
+    shift = wide.detach().amax(-1, keepdim=True)
+    target_logits = wide.gather(-1, targets.unsqueeze(-1)) - shift
+    return ((wide - shift).exp_().sum(-1, keepdim=True).log() - target_logits).mean()
+
+
+def causal_mask(seq: int, *, device: torch.device | str | None = None) -> Bool[Tensor, "seq seq"]:
+    """Let position i attend to positions 0 to i.
+
+    Args:
+        seq: Number of positions.
+        device: Where the mask is made.
+
+    Example:
+        >>> causal_mask(3).int()
+        tensor([[1, 0, 0],
+                [1, 1, 0],
+                [1, 1, 1]], dtype=torch.int32)
+    """
+    return torch.ones(seq, seq, dtype=torch.bool, device=device).tril()
+
+
+def scaled_dot_product_attention(
+    query: Float[Tensor, "*batch queries d_k"],
+    key: Float[Tensor, "*batch keys d_k"],
+    value: Float[Tensor, "*batch keys d_v"],
+    mask: Bool[Tensor, "... queries keys"] | None = None,
+) -> Float[Tensor, "*batch queries d_v"]:
+    """Compute softmax(Q K^T / sqrt(d_k)) V (Vaswani et al., 2017, equation 1).
+
+    Args:
+        query: Any leading axes.
+        key: The same leading axes.
+        value: The same leading axes.
+        mask: True where a query may attend to a key; broadcast over the leading axes. A query that may attend
+            to nothing gets zeros and passes no gradient, as in torch's own attention.
+
+    Example:
+        >>> values = torch.tensor([[2.0], [4.0], [9.0]])
+        >>> scaled_dot_product_attention(torch.zeros(3, 2), torch.zeros(3, 2), values, causal_mask(3))
+        tensor([[2.],
+                [3.],
+                [5.]])
+    """
+    # The scale goes to the queries, which are smaller than the scores.
+    scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-2, -1)
+    if mask is not None:
+        # Adding -inf costs the backward pass nothing; filling the scores would fill their gradient as well.
+        scores += torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, -math.inf)
+    # softmax(scores) @ value with the division last: the sums are as many as the queries, so d_v numbers per
+    # query are divided in place of one per key, forward and backward.
+    exps, total = _shifted_exps(at_least_float32(scores), dim=-1)
+    return (exps.to(value.dtype) @ value / total).to(value.dtype)

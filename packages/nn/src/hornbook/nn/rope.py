@@ -1,0 +1,96 @@
+"""Rotary position embedding."""
+
+from collections.abc import Callable
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import Module
+
+from ._checks import check_positive_finite, check_positive_int, check_rotary_head_dim
+
+
+class RotaryEmbedding(Module):
+    """Rotate neighbouring pairs of features by an angle that grows with the position (Su et al., 2021).
+
+    Features 2k and 2k+1, k from 0, at position p are turned by p / rope_theta^(2k / head_dim). The product of
+    a rotated query and a rotated key then depends on the difference of their positions alone.
+
+    The tables of cosines and sines are functions of the three arguments: they are no part of the state dict,
+    and whenever the module is moved or cast they are computed anew, in float64, and rounded once. So they are
+    right after `.to(torch.bfloat16)`, which leaves them in float32, after `.double()`, and after
+    `.to_empty(device=...)` of a model that was made on the meta device. Loading with `assign=True` into a
+    model on the meta device leaves the tables there: use `to_empty` first.
+
+    Args:
+        rope_theta: Base of the wavelengths.
+        head_dim: Features per head; even.
+        context_length: Positions in the tables: 0 to context_length - 1.
+        device: Where the tables are made.
+        dtype: Of the tables; half precision becomes float32.
+
+    Raises:
+        TypeError: If an argument is not a number.
+        ValueError: If an argument is not positive and finite, or `head_dim` is odd.
+
+    Example:
+        >>> rope = RotaryEmbedding(10_000.0, head_dim=2, context_length=4)
+        >>> rope(torch.tensor([[1.0, 0.0]]), torch.tensor([3]))  # cos 3 and sin 3
+        tensor([[-0.9900,  0.1411]])
+    """
+
+    cos: Float[Tensor, "context_length pairs"]
+    sin: Float[Tensor, "context_length pairs"]
+
+    def __init__(
+        self,
+        rope_theta: float,
+        head_dim: int,
+        context_length: int,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        check_positive_finite("rope_theta", rope_theta)
+        check_positive_int("head_dim", head_dim)
+        check_positive_int("context_length", context_length)
+        check_rotary_head_dim(head_dim)
+        super().__init__()
+        self.rope_theta = rope_theta
+        self.head_dim = head_dim
+        self.context_length = context_length
+        self._fill_tables(device or torch.get_default_device(), dtype or torch.get_default_dtype())
+
+    def _fill_tables(self, device: torch.device | str, dtype: torch.dtype) -> None:
+        # On the CPU, as some devices lack float64.
+        exponents = torch.arange(0, self.head_dim, 2, dtype=torch.float64, device="cpu") / self.head_dim
+        positions = torch.arange(self.context_length, dtype=torch.float64, device="cpu")
+        angles = torch.outer(positions, self.rope_theta**-exponents)
+        dtype = torch.promote_types(dtype, torch.float32)
+        self.register_buffer("cos", angles.cos().to(device, dtype), persistent=False)
+        self.register_buffer("sin", angles.sin().to(device, dtype), persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "RotaryEmbedding":
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._fill_tables(self.cos.device, self.cos.dtype)
+        return self
+
+    def forward(
+        self, x: Float[Tensor, "*batch seq head_dim"], positions: Int[Tensor, "... seq"]
+    ) -> Float[Tensor, "*batch seq head_dim"]:
+        """Rotate `x`.
+
+        Args:
+            x: Queries or keys.
+            positions: Place of each in the text, from 0 to context_length - 1; broadcast over the leading
+                axes.
+        """
+        cos, sin = self.cos[positions], self.sin[positions]
+        even, odd = rearrange(x, "... (pairs two) -> two ... pairs", two=2)
+        rotated = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
+        return rearrange(rotated, "... pairs two -> ... (pairs two)").to(x.dtype)
+
+    def extra_repr(self) -> str:
+        """Show the arguments in `repr`."""
+        return f"rope_theta={self.rope_theta}, head_dim={self.head_dim}, context_length={self.context_length}"

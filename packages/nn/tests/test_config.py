@@ -1,0 +1,64 @@
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from hornbook.nn import TransformerConfig
+
+Change = Callable[..., TransformerConfig]
+replace: Change = dataclasses.replace  # its types would refuse what the tests below hand in
+pytestmark = pytest.mark.usefixtures("unchecked")  # beartype would refuse wrong types before the config does
+CONFIG = TransformerConfig(vocab_size=50, context_length=8, num_layers=2, d_model=12, num_heads=3, d_ff=20)
+
+
+@pytest.mark.parametrize(
+    "name", ["vocab_size", "context_length", "num_layers", "d_model", "num_heads", "d_ff"]
+)
+@pytest.mark.parametrize("value", [0, -1, True, 12.0, "12", None])
+def test_a_size_is_a_positive_int(name: str, value: Any) -> None:
+    wrong_type = isinstance(value, bool) or not isinstance(value, int)
+    with pytest.raises(TypeError if wrong_type else ValueError) as caught:
+        replace(CONFIG, **{name: value})
+    rule = "an int" if wrong_type else "positive"
+    assert str(caught.value).startswith(f"{name} must be {rule}, got {value!r}")
+
+
+@pytest.mark.parametrize("name", ["rope_theta", "norm_eps"])
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
+def test_a_number_is_positive_and_finite(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be positive and finite, got {value}"):
+        replace(CONFIG, **{name: value})
+
+
+@pytest.mark.parametrize("name", ["norm", "position", "ffn"])
+def test_an_unknown_variant_is_refused_with_the_known_ones(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"{name} must be one of \(.*\), got 'layer'"):
+        replace(CONFIG, **{name: "layer"})
+
+
+def test_tied_embeddings_is_a_bool() -> None:
+    with pytest.raises(TypeError, match="tied_embeddings must be True or False, got 1"):
+        replace(CONFIG, tied_embeddings=1)
+
+
+def test_heads_must_divide_the_width() -> None:
+    with pytest.raises(ValueError, match="d_model must be a multiple of num_heads, got 12 and 5"):
+        replace(CONFIG, num_heads=5)
+
+
+def test_an_odd_head_needs_no_pairs_only_without_rope() -> None:
+    with pytest.raises(
+        ValueError, match="head_dim must be even for rotary positions, which rotate pairs; got 3"
+    ):
+        replace(CONFIG, num_heads=4)
+    assert replace(CONFIG, num_heads=4, position="none").head_dim == 3
+
+
+def test_a_config_is_a_value() -> None:
+    assert replace(CONFIG) == CONFIG
+    assert hash(replace(CONFIG)) == hash(CONFIG)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        CONFIG.d_model = 24  # type: ignore[misc]
+    assert TransformerConfig(**dataclasses.asdict(CONFIG)) == CONFIG

@@ -1,0 +1,109 @@
+import itertools
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hornbook.optim import Schedule, cosine_schedule, inverse_sqrt_schedule
+
+
+@st.composite
+def cosines(draw: st.DrawFn) -> dict[str, Any]:
+    max_lr = draw(st.floats(1e-8, 10.0))
+    warmup_steps = draw(st.integers(0, 200))
+    return {
+        "max_lr": max_lr,
+        "min_lr": max_lr * draw(st.floats(0.0, 1.0)),
+        "warmup_steps": warmup_steps,
+        "cosine_steps": warmup_steps + draw(st.integers(1, 300)),
+    }
+
+
+def rates(schedule: Schedule, steps: range) -> list[float]:
+    return [schedule(step) for step in steps]
+
+
+def test_the_values_of_the_assignment() -> None:
+    # A run of 25 steps with warmup 7 and cosine 21, computed from the three lines of the definition.
+    schedule = cosine_schedule(max_lr=1.0, min_lr=0.1, warmup_steps=7, cosine_steps=21)
+    rising = [t / 7 for t in range(7)]
+    falling = [0.1 + 0.5 * (1 + math.cos(math.pi * (t - 7) / 14)) * 0.9 for t in range(7, 22)]
+    assert rates(schedule, range(25)) == pytest.approx(rising + falling + [0.1] * 3, rel=1e-14)
+
+
+@given(cosines())
+def test_it_rises_through_the_warmup_falls_along_the_cosine_and_rests(config: dict[str, Any]) -> None:
+    schedule = cosine_schedule(**config)
+    warmup_steps, cosine_steps = config["warmup_steps"], config["cosine_steps"]
+    rising = rates(schedule, range(warmup_steps))
+    falling = rates(schedule, range(warmup_steps, cosine_steps + 1))
+    assert rising == sorted(rising)
+    assert falling == sorted(falling, reverse=True)
+    assert rates(schedule, range(cosine_steps, cosine_steps + 5)) == [config["min_lr"]] * 5
+
+
+@given(cosines())
+def test_it_meets_the_maximum_and_the_minimum_without_a_jump(config: dict[str, Any]) -> None:
+    schedule = cosine_schedule(**config)
+    max_lr, min_lr = config["max_lr"], config["min_lr"]
+    warmup_steps, cosine_steps = config["warmup_steps"], config["cosine_steps"]
+    assert schedule(warmup_steps) == pytest.approx(max_lr, rel=1e-15)
+    assert schedule(cosine_steps) == min_lr
+    # No step is longer than the steepest slope: max / Tw up, pi / 2 * (max - min) / (Tc - Tw) down.
+    steepest = max(
+        max_lr / warmup_steps if warmup_steps else 0,
+        math.pi / 2 * (max_lr - min_lr) / (cosine_steps - warmup_steps),
+    )
+    all_rates = rates(schedule, range(cosine_steps + 3))
+    steps = [abs(after - before) for before, after in itertools.pairwise(all_rates)]
+    assert max(steps) <= steepest * (1 + 1e-9) + 1e-15
+
+
+@given(cosines())
+def test_the_cosine_is_symmetric_about_its_middle(config: dict[str, Any]) -> None:
+    schedule = cosine_schedule(**config)
+    warmup_steps, cosine_steps = config["warmup_steps"], config["cosine_steps"]
+    for step in range(cosine_steps - warmup_steps + 1):
+        both = schedule(warmup_steps + step) + schedule(cosine_steps - step)
+        assert both == pytest.approx(config["max_lr"] + config["min_lr"], rel=1e-12)
+
+
+@given(st.floats(0.0, 1e3), st.integers(0, 10**6))
+def test_the_inverse_square_root_halves_when_the_steps_quadruple(max_lr: float, step: int) -> None:
+    schedule = inverse_sqrt_schedule(max_lr=max_lr)
+    assert schedule(4 * (step + 1) - 1) == pytest.approx(schedule(step) / 2, rel=1e-15)
+    assert schedule(0) == max_lr
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"max_lr": -1.0}, ValueError, "max_lr must be at least 0 and finite, got -1.0"),
+        ({"max_lr": math.inf}, ValueError, "max_lr must be at least 0 and finite, got inf"),
+        ({"min_lr": math.nan}, ValueError, "min_lr must be at least 0 and finite, got nan"),
+        ({"min_lr": 2.0}, ValueError, "min_lr must not exceed max_lr, got 2.0 and 1.0"),
+        ({"warmup_steps": -1}, ValueError, "warmup_steps must not be negative, got -1"),
+        ({"warmup_steps": 2.5}, TypeError, "warmup_steps must be an int, got 2.5 of type float"),
+        (
+            {"cosine_steps": 4},
+            ValueError,
+            "cosine_steps must be more than warmup_steps, got 4 and 4; it counts",
+        ),
+        ({"cosine_steps": True}, TypeError, "cosine_steps must be an int, got True of type bool"),
+    ],
+)
+def test_impossible_schedules_are_refused(
+    wrong: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    right: dict[str, Any] = {"max_lr": 1.0, "min_lr": 0.1, "warmup_steps": 4, "cosine_steps": 8}
+    with pytest.raises(error, match=message):
+        cosine_schedule(**(right | wrong))
+
+
+def test_a_negative_step_is_refused() -> None:
+    cosine = cosine_schedule(max_lr=1.0, min_lr=0.1, warmup_steps=4, cosine_steps=8)
+    for schedule in (cosine, inverse_sqrt_schedule(max_lr=1.0)):
+        with pytest.raises(ValueError, match="step must not be negative, got -1"):
+            schedule(-1)

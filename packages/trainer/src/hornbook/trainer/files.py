@@ -1,0 +1,163 @@
+"""Files that are whole or absent: written aside, synced, renamed."""
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_ASIDE = ".part"
+
+
+@contextmanager
+def atomic_file(path: Path, *, needed_bytes: int | None = None) -> Iterator[BinaryIO]:
+    """Open a file that appears under its name only when the block ends well.
+
+    The bytes go to a hidden file beside it, are synced to the disk and then renamed, so a reader sees the
+    old content or the new one, never a part; an error or a kill leaves the old one.
+
+    Args:
+        path: Final name. Its directory must exist.
+        needed_bytes: Size of the whole file if known, for the message on a full disk.
+
+    Raises:
+        OSError: If the disk is full or can't be written; the message names the file and the bytes needed.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "greeting.txt"
+        >>> with atomic_file(path) as file:
+        ...     _ = file.write(b"hello")
+        ...     path.exists()
+        False
+        >>> path.read_bytes()
+        b'hello'
+    """
+    aside = _aside(path)
+    try:
+        with _named_when_full(path, needed_bytes):
+            with aside.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+    except BaseException:
+        with suppress(OSError):  # the first error is the one to be told
+            aside.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+@contextmanager
+def atomic_directory(path: Path, *, needed_bytes: int | None = None) -> Iterator[Path]:
+    """Fill a directory that appears under its name only when the block ends well.
+
+    Args:
+        path: Final name; nothing may be there yet. Missing parents are made.
+        needed_bytes: Size of the whole content if known, for the message on a full disk.
+
+    Yields:
+        The hidden directory to fill. Every file in it is synced before the rename.
+
+    Raises:
+        FileExistsError: If `path` is there already.
+        OSError: As for `atomic_file`.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "pair"
+        >>> with atomic_directory(path) as aside:
+        ...     _ = (aside / "one").write_text("1")
+        ...     _ = (aside / "two").write_text("2")
+        >>> sorted(file.name for file in path.iterdir())
+        ['one', 'two']
+    """
+    if path.exists():
+        msg = f"{path} is there already"
+        raise FileExistsError(msg)
+    aside = _aside(path)
+    with made_directory(path.parent):
+        try:
+            with _named_when_full(path, needed_bytes):
+                aside.mkdir()
+                yield aside
+                for file in sorted(aside.rglob("*")):
+                    if file.is_file():
+                        with file.open("rb") as handle:
+                            os.fsync(handle.fileno())
+                    else:
+                        sync_directory(file)
+                sync_directory(aside)
+                aside.rename(path)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        sync_directory(path.parent)
+
+
+@contextmanager
+def made_directory(directory: Path) -> Iterator[None]:
+    """Make a directory and its parents for the block; those made and still empty after it go again."""
+    made = [path for path in (directory, *directory.parents) if not path.exists()]  # innermost first
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for path in made:
+            if any(path.iterdir()):
+                break
+            path.rmdir()
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Delete what a killed process left half written in `directory`; only for its one writer to call."""
+    for path in filter(is_leftover, directory.iterdir()):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def is_leftover(path: Path) -> bool:
+    """Tell whether this name is one under which files are written aside."""
+    return path.name.startswith(".") and path.name.endswith(_ASIDE)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames and deletions in `directory` survive a power cut, where the system can."""
+    if os.name == "nt":  # Windows can't open a directory, and needs no sync of one
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _aside(path: Path) -> Path:
+    # The process id keeps two writers of one name apart; the last rename wins with a whole file.
+    return path.with_name(f".{path.name}.{os.getpid()}{_ASIDE}")
+
+
+@contextmanager
+def _named_when_full(path: Path, needed_bytes: int | None) -> Iterator[None]:
+    """Say which file found no room and how much it wanted; safetensors wraps the system's error."""
+    try:
+        yield
+    except Exception as error:
+        number = getattr(error, "errno", None)
+        if number not in _NO_ROOM and not any(f"os error {code}" in str(error) for code in _NO_ROOM):
+            raise
+        needed = "" if needed_bytes is None else f" ({needed_bytes:,} bytes needed)"
+        msg = f"no room to write {path}{needed}: free some space there, or choose another directory"
+        raise OSError(number or errno.ENOSPC, msg) from error

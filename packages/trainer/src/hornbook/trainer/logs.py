@@ -1,0 +1,99 @@
+"""Where the numbers of a run go: a protocol, and the CSV file that is always written."""
+
+import csv
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TextIO
+
+from .evaluation import Evaluation
+from .files import atomic_file
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """The numbers of one step. The first six are the columns that every plot of a run needs."""
+
+    step: int  # updates done
+    train_loss: float  # nats a token, of this step's batch, before its update
+    val_loss: float | None  # nats a token, where the step was evaluated
+    lr: float
+    wallclock_time: float  # seconds of running since step 0, pauses between runs not counted
+    tokens_processed: int
+    grad_norm: float  # before clipping
+    tokens_per_second: float  # of this step
+    bits_per_byte: float | None  # of the evaluation
+
+
+class Sink(Protocol):
+    """Something that is told the numbers as they come."""
+
+    def start(self, step: int) -> None:
+        """Hear that the run goes on from `step`; what was told of later steps is void."""
+
+    def log(self, row: Row) -> None:
+        """Hear one row."""
+
+    def evaluated(self, step: int, evaluation: Evaluation) -> None:
+        """Hear a whole evaluation."""
+
+    def close(self) -> None:
+        """Hear that no more comes."""
+
+
+COLUMNS = tuple(Row.__dataclass_fields__)
+
+
+class CsvSink:
+    """Writes a row a line to a CSV file; a resumed run goes on in it without a gap or a double.
+
+    Args:
+        path: The file. Rows in it that lie after the step a run starts from are dropped: they belong to
+            updates that were lost with the process that made them.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+        self._file: TextIO | None = None
+
+    def start(self, step: int) -> None:
+        """Keep the whole lines up to `step` and open the file behind them."""
+        kept = [line for line in read_rows(self._path) if int(line[0]) <= step] if self._path.exists() else []
+        with atomic_file(self._path) as file:
+            for line in (COLUMNS, *kept):
+                file.write((",".join(line) + "\n").encode())
+        self._file = self._path.open("a", newline="", encoding="utf-8")
+
+    def log(self, row: Row) -> None:
+        """Append the row and hand it to the system, so that a killed process loses none."""
+        if self._file is None:
+            msg = "log() before start()"
+            raise RuntimeError(msg)
+        values = (getattr(row, name) for name in COLUMNS)
+        csv.writer(self._file, lineterminator="\n").writerow("" if v is None else v for v in values)
+        self._file.flush()
+
+    def evaluated(self, step: int, evaluation: Evaluation) -> None:
+        """Nothing: its numbers are in the row."""
+
+    def close(self) -> None:
+        """Sync and close the file."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._file = None
+
+
+def read_rows(path: str | os.PathLike[str]) -> list[list[str]]:
+    """Return the lines of a metrics file, without its header and without a last line that was cut by a kill.
+
+    Raises:
+        ValueError: If the header is not this version's.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    lines = list(csv.reader(whole.splitlines()))
+    if lines and tuple(lines[0]) != COLUMNS:
+        msg = f"{path} begins with {','.join(lines[0])!r}, expected {','.join(COLUMNS)!r}"
+        raise ValueError(msg)
+    return lines[1:]

@@ -1,0 +1,129 @@
+"""The directory of a run: one configuration, one process at a time."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .files import atomic_file, is_leftover, made_directory, remove_leftovers
+
+_LOCK = ".lock"
+
+
+class RunDirectoryError(ValueError):
+    """The directory can't be used for this run; the message says why and what else to do."""
+
+
+def check_configuration(directory: Path, configuration: Mapping[str, Any]) -> bool:
+    """Tell whether `directory` already holds a run of exactly this configuration.
+
+    Args:
+        directory: May be missing or empty: then there is no run yet.
+        configuration: What the run depends on, as JSON values.
+
+    Raises:
+        RunDirectoryError: If it holds a run of another configuration (the first difference is named, with
+            both values), something that is not a run, or is not a directory.
+    """
+    if not directory.exists():
+        return False
+    if not directory.is_dir():
+        msg = f"{directory} is a file, not a directory: choose another --out"
+        raise RunDirectoryError(msg)
+    path = directory / "config.json"
+    if not path.exists():
+        # Hidden files count as well: a new run that fails removes all it finds here.
+        strangers = sorted(p.name for p in directory.iterdir() if p.name != _LOCK and not is_leftover(p))
+        if strangers:
+            msg = f"{directory} is not empty and holds no run ({strangers[0]} is in it): choose another --out"
+            raise RunDirectoryError(msg)
+        return False
+    try:
+        found = json.loads(path.read_bytes())["run"]
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"{path} is not the configuration of a run: {error!r}"
+        raise RunDirectoryError(msg) from error
+    wanted = json.loads(json.dumps(configuration))  # as it would be read back: tuples are lists there
+    for name, ours, theirs in _differences("", wanted, found):
+        msg = (
+            f"{directory} holds a run with {name} = {json.dumps(theirs)}, "
+            f"this one has {json.dumps(ours)}: choose another --out, or the same settings to go on with it"
+        )
+        raise RunDirectoryError(msg)
+    return True
+
+
+@contextmanager
+def run_directory(
+    directory: Path, configuration: Mapping[str, Any], *, about: Mapping[str, Any]
+) -> Iterator[Path]:
+    """Hold a run's directory, new or old, while the block runs.
+
+    Makes it, writes `config.json`, and locks it against a second process; the lock of a dead process is no
+    lock. A new directory is removed again if the block fails before it held a checkpoint; a run that diverged
+    is kept.
+
+    Args:
+        directory: Of the run.
+        configuration: What the run depends on; must be the same when it is resumed.
+        about: What is worth knowing about the run and may change when it is resumed: versions, machine.
+
+    Raises:
+        RunDirectoryError: As for `check_configuration`, and if another process holds the directory.
+        OSError: If it can't be made or written.
+    """
+    old = check_configuration(directory, configuration)
+    with made_directory(directory), _lock(directory):
+        try:
+            remove_leftovers(directory)
+            if not old:
+                with atomic_file(directory / "config.json") as file:
+                    file.write(json.dumps({"run": configuration, "about": about}, indent=2).encode() + b"\n")
+            yield directory
+        except ArithmeticError:  # a run that diverged is a result: its curve stays
+            raise
+        except BaseException:
+            if not old and not any((directory / "checkpoints").glob("step-*")):
+                _empty(directory)
+            raise
+
+
+def _empty(directory: Path) -> None:
+    for path in directory.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _differences(prefix: str, ours: Any, theirs: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Every leaf at which two JSON values differ: its dotted name and both values."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in sorted(ours.keys() | theirs.keys()):
+            yield from _differences(f"{prefix}.{key}" if prefix else key, ours.get(key), theirs.get(key))
+    elif ours != theirs:
+        yield prefix, ours, theirs
+
+
+@contextmanager
+def _lock(directory: Path) -> Iterator[None]:
+    """Hold the system's lock on a file in the directory; the system frees it however the process ends."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: two runs in one directory are then the user's to avoid
+        yield
+        return
+    path = directory / _LOCK
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            msg = f"{directory} is in use by another process: wait for it, or choose another --out"
+            raise RunDirectoryError(msg) from None
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,51 @@
+"""Ctrl-C and SIGTERM as a wish that the loop grants at its next step."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class StopRequest:
+    """Whether a signal has asked the run to stop, and which."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """128 + the signal's number, as shells count: 130 after Ctrl-C, 143 after SIGTERM; 0 if none came."""
+        return 0 if self.signal is None else 128 + self.signal
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Turn the first SIGINT or SIGTERM into a request, so that the run can save; the next one acts at once.
+
+    Outside the main thread, where Python delivers no signals, nothing is changed.
+
+    Example:
+        >>> with stop_on_signals() as stop:
+        ...     signal.raise_signal(signal.SIGINT)
+        ...     stop.signal.name, stop.exit_code
+        ('SIGINT', 130)
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        request.signal = signal.Signals(number)
+        for known, handler in before.items():  # the second one is not asked for twice
+            signal.signal(known, handler)
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

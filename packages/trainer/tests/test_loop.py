@@ -1,0 +1,146 @@
+import math
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from hornbook.trainer import COLUMNS, DivergedError, Evaluation, LoopConfig, Row, StopRequest, read_rows
+from tiny_run import run_in
+
+_TIMED = {COLUMNS.index("wallclock_time"), COLUMNS.index("tokens_per_second")}
+
+
+def untimed_rows(directory: Path) -> list[list[str]]:
+    """The rows of a run without what a clock put into them."""
+    rows = read_rows(directory / "metrics.csv")
+    return [[value for column, value in enumerate(row) if column not in _TIMED] for row in rows]
+
+
+def same_bits(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+class StopAfter:
+    """A sink that asks for a stop when a step is logged, as a signal would."""
+
+    def __init__(self, request: StopRequest, step: int) -> None:
+        self.request, self.step = request, step
+        self.closed = False
+
+    def start(self, step: int) -> None: ...
+
+    def log(self, row: Row) -> None:
+        if row.step == self.step:
+            self.request.signal = signal.SIGINT
+
+    def evaluated(self, step: int, evaluation: Evaluation) -> None: ...
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("stop_step", [1, 7, 13, 20, 39])
+def test_stopping_and_going_on_gives_the_bits_of_a_run_that_never_stopped(
+    tmp_path: Path, stop_step: int
+) -> None:
+    straight, whole = run_in(tmp_path / "straight")
+    stop = StopRequest()
+    sink = StopAfter(stop, stop_step)
+    stopped, _ = run_in(tmp_path / "stopped", stop=stop, sinks=[sink])
+    assert (stopped.step, stopped.finished, sink.closed) == (stop_step, False, True)
+    resumed, again = run_in(tmp_path / "stopped")
+    assert (straight.step, straight.finished) == (resumed.step, resumed.finished) == (40, True)
+    assert same_bits(whole.state_dict(), again.state_dict())
+    assert untimed_rows(tmp_path / "straight") == untimed_rows(tmp_path / "stopped")
+
+
+def test_a_finished_run_trains_no_more(tmp_path: Path) -> None:
+    _, first = run_in(tmp_path)
+    before = (tmp_path / "metrics.csv").read_bytes()
+    outcome, second = run_in(tmp_path)
+    assert outcome.finished
+    assert same_bits(first.state_dict(), second.state_dict())
+    assert (tmp_path / "metrics.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("kill_step", [3, 8, 29])
+def test_a_killed_process_goes_on_from_its_last_checkpoint_to_the_same_bits(
+    tmp_path: Path, kill_step: int
+) -> None:
+    _, whole = run_in(tmp_path / "straight")
+    script = Path(__file__).with_name("tiny_run.py")
+    with subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "killed")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin and process.stdout
+        for line in process.stdout:
+            if int(line) == kill_step:
+                process.kill()
+                break
+            process.stdin.write(b".")
+            process.stdin.flush()
+    assert process.returncode == -signal.SIGKILL
+    _, resumed = run_in(tmp_path / "killed")
+    assert same_bits(whole.state_dict(), resumed.state_dict())
+    assert untimed_rows(tmp_path / "straight") == untimed_rows(tmp_path / "killed")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_ends_with_its_exit_code(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    script = Path(__file__).with_name("tiny_run.py")
+    with subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin and process.stdout
+        for line in process.stdout:
+            if int(line) == 5:
+                process.send_signal(number)
+            process.stdin.write(b".")
+            process.stdin.flush()
+    assert process.returncode == code
+    (checkpoint,) = (tmp_path / "checkpoints").iterdir()
+    assert int(checkpoint.name[5:]) in {5, 6}  # the signal may come while the next step runs
+
+
+@pytest.mark.parametrize("poison_step", [1, 12])
+def test_an_update_that_is_not_finite_is_never_applied(tmp_path: Path, poison_step: int) -> None:
+    with pytest.raises(DivergedError, match=f"step {poison_step}: loss nan"):
+        run_in(tmp_path, poison_step=poison_step)
+    rows = untimed_rows(tmp_path)
+    assert [int(row[0]) for row in rows] == list(range(1, poison_step))
+    saved = [int(path.name[5:]) for path in sorted((tmp_path / "checkpoints").glob("*"))]
+    assert all(step < poison_step for step in saved)
+    # What is on the disk is good: the run goes on from it without the poison.
+    assert run_in(tmp_path)[0].finished
+
+
+def test_the_rows_say_what_happened(tmp_path: Path) -> None:
+    run_in(tmp_path)
+    rows = read_rows(tmp_path / "metrics.csv")
+    assert COLUMNS[:6] == ("step", "train_loss", "val_loss", "lr", "wallclock_time", "tokens_processed")
+    assert [int(row[0]) for row in rows] == list(range(1, 41))
+    assert [row[0] for row in rows if row[2]] == ["10", "20", "30", "40"]
+    assert [int(row[5]) for row in rows] == [step * 4 * 8 for step in range(1, 41)]
+    assert float(rows[4][3]) == pytest.approx(0.01)  # the warmup ends at step 5
+    assert float(rows[39][3]) == pytest.approx(0.001)
+    assert abs(float(rows[0][1]) - math.log(11)) < 0.5  # a new model knows nothing
+    assert float(rows[39][2]) < float(rows[9][2])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("num_steps", 0), ("num_steps", True), ("eval_interval_steps", 1.5), ("checkpoint_interval_steps", -1)],
+)
+def test_impossible_lengths_are_refused_by_name(field: str, value: float) -> None:
+    good: dict[str, float] = {"num_steps": 1, "eval_interval_steps": 1, "checkpoint_interval_steps": 1}
+    with pytest.raises(ValueError, match=f"{field} must be a whole number of at least 1, got {value}"):
+        LoopConfig(**(good | {field: value}))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="max_grad_norm must be greater than 0"):
+        LoopConfig(**good, max_grad_norm=float("nan"))  # type: ignore[arg-type]

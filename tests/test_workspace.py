@@ -1,0 +1,60 @@
+"""The root's lists of packages say the same, and the packages keep what they promise."""
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = sorted(path.parent.name for path in ROOT.glob("packages/*/pyproject.toml"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def test_every_list_of_packages_names_them_all() -> None:
+    assert PACKAGES == ["accounting", "bpe", "nn", "optim", "trainer"]
+    names = {f"hornbook-{package}" for package in PACKAGES}
+    tool = PROJECT["tool"]
+    assert {name for name in PROJECT["project"]["dependencies"] if name.startswith("hornbook-")} == names
+    assert set(tool["uv"]["sources"]) == names
+    assert {f"packages/{package}/src" for package in PACKAGES} <= set(tool["mypy"]["mypy_path"])
+    assert {f"hornbook.{package}" for package in PACKAGES} <= set(tool["importlinter"]["root_packages"])
+    nox_packages = next(
+        ast.literal_eval(node.value)
+        for node in ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PACKAGES"
+    )
+    assert list(nox_packages) == PACKAGES
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_is_one_word_in_three_places(package: str) -> None:
+    directory = ROOT / "packages" / package
+    member = tomllib.loads((directory / "pyproject.toml").read_text(encoding="utf-8"))
+    assert member["project"]["name"] == f"hornbook-{package}"
+    assert (directory / "src" / "hornbook" / package / "__init__.py").is_file()
+    assert (directory / "src" / "hornbook" / package / "py.typed").is_file()
+    # A namespace: a file here would hide the other packages.
+    assert not (directory / "src" / "hornbook" / "__init__.py").exists()
+
+
+def test_no_pickle_is_read_and_no_code_run_from_data() -> None:
+    forbidden = {"pickle", "marshal", "shelve", "dill", "joblib"}
+    for path in [*ROOT.glob("packages/*/src/**/*.py"), *ROOT.glob("apps/**/*.py")]:
+        if "tests" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                modules = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+                assert not forbidden & {module.split(".")[0] for module in modules}, path
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in {"eval", "exec", "torch.load", "torch.save"}, f"{path}: {called}"
+                assert not any(keyword.arg == "allow_pickle" for keyword in node.keywords), path
+
+
+def test_modules_are_short_and_apps_shorter() -> None:
+    for path in [*ROOT.glob("packages/*/src/**/*.py"), *ROOT.glob("apps/recipes/**/*.py")]:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
+    for path in ROOT.glob("apps/*.py"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 60, path
