@@ -26,18 +26,7 @@ def finish(
     flops: int,
     seed: int,
 ) -> None:
-    """Print and write what came out: results.json, samples.txt, curve.png, curve.svg."""
-    results = {
-        "text": text_name,
-        "steps": outcome.step,
-        "val_loss": evaluation.loss,
-        "perplexity": evaluation.perplexity,
-        "bits_per_byte": evaluation.bits_per_byte,
-        "val_tokens": evaluation.num_tokens,
-        "val_windows": [evaluation.num_windows, evaluation.num_windows_in_all],
-        "wallclock_seconds": round(outcome.wallclock_seconds, 1),
-        "training_flops": flops,
-    }
+    """Write what came out: samples.txt, curve.png, curve.svg and, when these are there, results.json."""
     trained = load_run(directory, device)
     samples = [
         "".join(stream_text(trained, "", _SAMPLING, seed=seed + number)).strip()
@@ -47,27 +36,49 @@ def finish(
         f"temperature {_SAMPLING.temperature}, top-p {_SAMPLING.top_p}, "
         f"at most {_SAMPLING.max_tokens} tokens, trained on {text_name}"
     )
-    _write(
-        directory / "samples.txt", "\n\n".join([heading, *(f"--- {i}\n{s}" for i, s in enumerate(samples))])
-    )
-    _write(directory / "results.json", json.dumps(results, indent=2))
+    _write(directory / "samples.txt", "\n\n---\n\n".join([heading, *samples]))
     title = (
         f"{text_name}: {evaluation.loss:.3f} nats per token, {evaluation.bits_per_byte:.3f} bits per byte "
         f"after {outcome.step:,} steps"
     )
     draw_curve(directory / "metrics.csv", directory, title)
+    results = {
+        "text": text_name,
+        "steps": outcome.step,
+        "val_loss": evaluation.loss,
+        "perplexity": evaluation.perplexity,
+        "bits_per_byte": evaluation.bits_per_byte,
+        "val_tokens": evaluation.num_tokens,
+        "val_windows": evaluation.num_windows,
+        "val_windows_in_all": evaluation.num_windows_in_all,
+        "wallclock_seconds": round(outcome.wallclock_seconds, 1),
+        "training_flops": flops,
+        "sample": samples[0],
+    }
+    _write(directory / "results.json", json.dumps(results, indent=2))
+
+
+def is_finished(directory: Path) -> bool:
+    """Tell whether a run has come to its end."""
+    return (directory / "results.json").is_file()
+
+
+def show(directory: Path) -> None:
+    """Print the results of a finished run: the loss, a story, where the rest is."""
+    results = json.loads((directory / "results.json").read_bytes())
+    seconds = results["wallclock_seconds"]
     say()
     say(
-        f"validation loss {evaluation.loss:.4f} nats per token, perplexity {evaluation.perplexity:.2f}, "
-        f"{evaluation.bits_per_byte:.4f} bits per byte, on {evaluation.num_tokens:,} held-out tokens "
-        f"of {text_name} ({evaluation.num_windows:,} of {evaluation.num_windows_in_all:,} windows)"
+        f"validation loss {results['val_loss']:.4f} nats per token, perplexity {results['perplexity']:.2f}, "
+        f"{results['bits_per_byte']:.4f} bits per byte"
     )
     say(
-        f"trained for {duration(outcome.wallclock_seconds)}, "
-        f"{flops / outcome.wallclock_seconds / 1e9:.1f} GFLOP/s"
+        f"on {results['val_tokens']:,} held-out tokens of {results['text']} "
+        f"({results['val_windows']:,} of {results['val_windows_in_all']:,} windows)"
     )
+    say(f"trained for {duration(seconds)}, {results['training_flops'] / max(seconds, 0.1) / 1e9:.1f} GFLOP/s")
     say()
-    say(printable(samples[0]))
+    say(printable(results["sample"]))
     say()
     say(f"learning curve: {directory / 'curve.png'}")
     say(f'more stories: uv run apps/generate.py --run {directory} --prompt "Once upon a time"')

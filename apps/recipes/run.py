@@ -19,6 +19,7 @@ from hornbook.trainer import (
     Checkpoints,
     CsvSink,
     Evaluation,
+    check_configuration,
     evaluate,
     random_windows,
     run_directory,
@@ -30,7 +31,7 @@ from .console import ConsoleSink, say
 from .describe import describe
 from .device import allow_fast_matmul, can_compile, choose_device, choose_precision
 from .experiment import Experiment
-from .finish import finish
+from .finish import finish, is_finished, show
 from .flags import TrainFlags
 from .prepare import PreparedData, check_vocab_size, prepare
 from .texts import Texts, check_text, choose_texts, fingerprint, provide
@@ -62,6 +63,10 @@ def run(flags: TrainFlags) -> int:
     digests = {"train_sha256": fingerprint(texts.train), "valid_sha256": fingerprint(texts.valid)}
     configuration = {"experiment": asdict(experiment), "text": {"name": texts.name, **digests}}
     out = flags.out or default_out(texts, flags.preset, configuration)
+    if check_configuration(out, configuration) and is_finished(out):
+        say(f"this run is finished: {out}")
+        show(out)
+        return 0
     check_room(out, experiment)
     with run_directory(out, configuration, about=_about(device)) as directory:
         data = prepare(
@@ -127,7 +132,7 @@ def _train(
         with torch.autocast(device.type, torch.bfloat16, enabled=experiment.precision == "bf16"):
             return cross_entropy(model(inputs), targets)
 
-    def validate(max_windows: int) -> Evaluation:
+    def validate(*, last: bool) -> Evaluation:
         return evaluate(
             loss,
             data.valid.tokens,
@@ -135,7 +140,7 @@ def _train(
             context_length=experiment.model.context_length,
             token_num_bytes=data.tokenizer.token_num_bytes,
             device=device,
-            max_windows=max_windows,
+            max_windows=experiment.final_eval_windows if last else experiment.eval_windows,
         )
 
     with stop_on_signals() as stop:
@@ -152,7 +157,7 @@ def _train(
                 seed=experiment.seed,
             ),
             loss=torch.compile(loss, dynamic=False) if experiment.compile else loss,
-            evaluate=lambda: validate(experiment.eval_windows),
+            evaluate=lambda step: validate(last=step == experiment.loop.num_steps),
             checkpoints=checkpoints,
             sinks=[CsvSink(directory / "metrics.csv"), ConsoleSink(experiment.loop.num_steps)],
             stop=stop,
@@ -165,11 +170,12 @@ def _train(
         directory,
         text_name=text_name,
         device=device,
-        evaluation=validate(experiment.final_eval_windows),
+        evaluation=outcome.evaluation or validate(last=True),
         outcome=outcome,
         flops=training_flops(experiment.model, batch_size=experiment.batch_size) * experiment.loop.num_steps,
         seed=experiment.seed,
     )
+    show(directory)
     return 0
 
 

@@ -73,12 +73,27 @@ def test_the_same_command_again_trains_no_more_and_says_the_same(
     rows = (tmp_path / "run" / "metrics.csv").read_bytes()
     assert train(*words) == 0
     second = capsys.readouterr().out
-    assert "going on from the checkpoint at step 12 of 12" in second
+    assert "this run is finished" in second
     assert "training the tokenizer" not in second
     assert (tmp_path / "run" / "metrics.csv").read_bytes() == rows
-    ending = first[first.index("validation loss ", first.index("step 12:") + 30) :].splitlines()
-    assert ending[0] in second
-    assert ending[3:] == second.splitlines()[-len(ending[3:]) :]
+    ending = first[first.index("\n\nvalidation loss ") :]
+    assert second.endswith(ending)
+
+
+def test_a_run_killed_after_its_last_step_is_finished_without_training(
+    tmp_path: Path, texts: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = arguments(tmp_path, *texts)
+    assert train(*words) == 0
+    first = capsys.readouterr().out
+    (tmp_path / "run" / "results.json").unlink()
+    assert train(*words) == 0
+    second = capsys.readouterr().out
+    assert "going on from the checkpoint at step 12 of 12" in second
+    assert (
+        second[second.index("\n\nvalidation") :].splitlines()[2:4]
+        == first[first.index("\n\nvalidation") :].splitlines()[2:4]
+    )
 
 
 def test_ctrl_c_at_a_third_and_the_same_command_again_end_with_the_same_bits(

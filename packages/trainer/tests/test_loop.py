@@ -55,6 +55,7 @@ def test_stopping_and_going_on_gives_the_bits_of_a_run_that_never_stopped(
     assert (stopped.step, stopped.finished, sink.closed) == (stop_step, False, True)
     resumed, again = run_in(tmp_path / "stopped")
     assert (straight.step, straight.finished) == (resumed.step, resumed.finished) == (40, True)
+    assert straight.evaluation == resumed.evaluation is not None
     assert same_bits(whole.state_dict(), again.state_dict())
     assert untimed_rows(tmp_path / "straight") == untimed_rows(tmp_path / "stopped")
 
@@ -63,7 +64,7 @@ def test_a_finished_run_trains_no_more(tmp_path: Path) -> None:
     _, first = run_in(tmp_path)
     before = (tmp_path / "metrics.csv").read_bytes()
     outcome, second = run_in(tmp_path)
-    assert outcome.finished
+    assert (outcome.finished, outcome.evaluation) == (True, None)
     assert same_bits(first.state_dict(), second.state_dict())
     assert (tmp_path / "metrics.csv").read_bytes() == before
 

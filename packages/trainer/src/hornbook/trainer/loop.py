@@ -57,6 +57,7 @@ class Outcome:
     step: int  # updates done
     finished: bool  # whether that is all of them; if not, a signal stopped it
     wallclock_seconds: float  # over all calls of the run
+    evaluation: Evaluation | None  # of the last step, if this call made it
 
 
 def train(
@@ -67,7 +68,7 @@ def train(
     schedule: Callable[[int], float],
     batches: Batches,
     loss: Loss,
-    evaluate: Callable[[], Evaluation],
+    evaluate: Callable[[int], Evaluation],
     checkpoints: Checkpoints,
     sinks: Sequence[Sink] = (),
     stop: StopRequest | None = None,
@@ -85,7 +86,7 @@ def train(
         schedule: Rate of a step.
         batches: Batch of a step: inputs and targets.
         loss: Mean nats a token of (inputs, targets) under the model; may be compiled, may use autocast.
-        evaluate: Called without gradients and with the model in eval mode.
+        evaluate: Called with the step, without gradients and with the model in eval mode.
         checkpoints: Where the run is saved and found again.
         sinks: Told every row; closed at the end, however it comes.
         stop: Looked at after every step.
@@ -103,6 +104,7 @@ def train(
         for sink in sinks:
             sink.start(step)
         saved_step = step
+        evaluation: Evaluation | None = None
         model.train()
         while step < config.num_steps and not (stop and stop.signal):
             step += 1
@@ -130,7 +132,7 @@ def train(
             if last or step % config.eval_interval_steps == 0:
                 model.eval()
                 with torch.no_grad():
-                    evaluation = evaluate()
+                    evaluation = evaluate(step)
                 model.train()
                 for sink in sinks:
                     sink.evaluated(step, evaluation)
@@ -154,4 +156,9 @@ def train(
         elapsed = time.perf_counter() - began
         if saved_step != step:
             checkpoints.save(step, model, optimizer, wallclock_seconds=elapsed)
-        return Outcome(step=step, finished=step >= config.num_steps, wallclock_seconds=elapsed)
+        return Outcome(
+            step=step,
+            finished=step >= config.num_steps,
+            wallclock_seconds=elapsed,
+            evaluation=evaluation,
+        )
