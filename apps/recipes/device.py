@@ -3,30 +3,30 @@
 import os
 import shutil
 import time
+from dataclasses import replace
 
 import torch
 
-from .experiment import Precision, PresetName
+from .experiment import Experiment, Precision, PresetName
 
 
 def choose_device(wanted: str | None) -> torch.device:
     """Return the device asked for, or the best one there is: CUDA, then Apple's MPS, then the CPU.
 
+    Nothing is put on the device yet.
+
     Raises:
         ValueError: If torch doesn't know the name or the machine has no such device.
     """
+    num_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    has_mps = torch.backends.mps.is_available()
     if wanted is None:
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(wanted)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        msg = f"--device {wanted} can't be used here: {reason}"
-        raise ValueError(msg) from error
-    return device
+        return torch.device("cuda" if num_cuda else "mps" if has_mps else "cpu")
+    there = ["cpu"] + ["mps"] * has_mps + ["cuda"] * bool(num_cuda) + [f"cuda:{i}" for i in range(num_cuda)]
+    if wanted not in there:
+        msg = f"--device {wanted} can't be used here: this machine has {', '.join(there)}"
+        raise ValueError(msg)
+    return torch.device(wanted)
 
 
 def choose_preset(device: torch.device) -> PresetName:
@@ -34,26 +34,27 @@ def choose_preset(device: torch.device) -> PresetName:
     return "gpu" if device.type == "cuda" else "demo"
 
 
-def choose_precision(wanted: Precision, device: torch.device) -> Precision:
-    """Return bf16 only where it was asked for and the hardware has it."""
-    if (
-        wanted == "bf16"
-        and device.type == "cuda"
-        and not torch.cuda.is_bf16_supported(including_emulation=False)
-    ):
-        return "fp32"
-    return wanted
+def fit(experiment: Experiment, device: torch.device) -> Experiment:
+    """Return a preset with the precision and the compilation that suit a device."""
+    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return replace(
+        experiment,
+        precision="bf16" if has_bf16 else "fp32",
+        compile=experiment.compile and why_no_compile(device) is None,
+    )
 
 
-def can_compile(device: torch.device) -> bool:
-    """Tell whether torch.compile has what it needs: a C++ compiler on the CPU, Triton on CUDA, not MPS."""
+def why_no_compile(device: torch.device) -> str | None:
+    """Return what torch.compile lacks on a device; None if it can be used."""
     if device.type == "cpu":
-        return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++"))
+        compilers = (os.environ.get("CXX", "g++"), "g++", "clang++")
+        found = any(shutil.which(name) for name in compilers)
+        return None if found else "there is no C++ compiler (g++ or clang++) on this machine"
     if device.type == "cuda":
         from torch.utils._triton import has_triton
 
-        return bool(has_triton())
-    return False
+        return None if has_triton() else "Triton is not installed or doesn't know this GPU"
+    return f"it is not dependable on {device.type}"
 
 
 def allow_fast_matmul(device: torch.device) -> None:

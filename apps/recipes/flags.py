@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from .device import choose_device, choose_preset
+from .device import choose_device, choose_preset, fit
 from .experiment import PRESETS, Experiment, PresetName
 from .texts import TextFlags
 
@@ -48,11 +48,12 @@ def parse_train_flags(description: str, arguments: Sequence[str]) -> TrainFlags:
         known, _ = first.parse_known_args(arguments)
     except argparse.ArgumentError:  # tyro will say it better
         known = argparse.Namespace(preset=None, device=None)
-    preset = known.preset or choose_preset(choose_device(known.device))
+    device = choose_device(known.device)
+    preset = known.preset or choose_preset(device)
     return tyro.cli(
         TrainFlags,
         args=list(arguments),
         description=description,
-        default=TrainFlags(experiment=PRESETS[preset](), texts=TextFlags(), preset=preset),
+        default=TrainFlags(experiment=fit(PRESETS[preset](), device), texts=TextFlags(), preset=preset),
         config=(tyro.conf.OmitArgPrefixes,),
     )

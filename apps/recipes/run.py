@@ -5,7 +5,7 @@ import json
 import platform
 import shutil
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from hornbook.trainer import (
 
 from .console import ConsoleSink, say
 from .describe import describe
-from .device import allow_fast_matmul, can_compile, choose_device, choose_precision
+from .device import allow_fast_matmul, choose_device, why_no_compile
 from .experiment import Experiment
 from .finish import finish, is_finished, show
 from .flags import TrainFlags
@@ -46,7 +46,10 @@ def run(flags: TrainFlags) -> int:
         DivergedError: If the loss is no longer finite.
     """
     device = choose_device(flags.device)
-    experiment = _resolve(flags.experiment, device)
+    experiment = flags.experiment
+    if experiment.compile and (reason := why_no_compile(device)):
+        msg = f"--compile can't be used: {reason}; give --no-compile"
+        raise ValueError(msg)
     check_vocab_size(experiment.model.vocab_size)
     texts = choose_texts(flags.texts)
     say(f"text: {texts.name}")
@@ -105,17 +108,6 @@ def default_out(texts: Texts, preset: str, configuration: dict[str, Any]) -> Pat
     """Return the directory that belongs to these settings: the same command finds its run again."""
     digest = hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:8]
     return Path("runs") / f"{texts.slug}-{preset}-{digest}"
-
-
-def _resolve(experiment: Experiment, device: torch.device) -> Experiment:
-    """The experiment as this machine can run it; what is changed is said."""
-    precision = choose_precision(experiment.precision, device)
-    if precision != experiment.precision:
-        say(f"precision: {precision}, {device} has no bf16")
-    compiled = experiment.compile and can_compile(device)
-    if compiled != experiment.compile:
-        say("torch.compile: off, no compiler for it on this machine")
-    return replace(experiment, precision=precision, compile=compiled)
 
 
 def _train(
