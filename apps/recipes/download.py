@@ -120,14 +120,30 @@ def verify(path: Path, *, full: bool = False) -> DownloadRecord:
         msg = f"{path} has no record {_beside(path, '.json').name}: download it, or check it by hand"
         raise FileNotFoundError(errno.ENOENT, msg)
     size = path.stat().st_size
-    way_out = f"delete {path} and download it again"
     if size != record.bytes:
-        msg = f"{path} has {size:,} bytes, but {record.bytes:,} were downloaded on {record.date}; {way_out}"
+        msg = (
+            f"{path} has {size:,} bytes, but {record.bytes:,} were downloaded on {record.date}; "
+            "delete it and download it again"
+        )
         raise ValueError(msg)
-    if full and (digest := _sha256_of(path).hexdigest()) != record.sha256:
-        msg = f"{path} has SHA-256 {digest}, but {record.sha256} was downloaded on {record.date}; {way_out}"
-        raise ValueError(msg)
+    if full:
+        check_digest(path, _sha256_of(path).hexdigest())
     return record
+
+
+def check_digest(path: Path, sha256: str) -> None:
+    """Compare the SHA-256 that a file has now with its record's, if it has a record.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    record = _read_record(path)
+    if record is not None and record.sha256 != sha256:
+        msg = (
+            f"{path} has SHA-256 {sha256}, but {record.sha256} was downloaded on {record.date}; "
+            "delete it and download it again"
+        )
+        raise ValueError(msg)
 
 
 def _fetch(url: str, destination: Path, progress: Progress | None) -> tuple[str, int, str | None]:

@@ -34,7 +34,7 @@ from .experiment import Experiment
 from .finish import finish, is_finished, show
 from .flags import TrainFlags
 from .prepare import PreparedData, check_vocab_size, prepare
-from .texts import Texts, check_text, choose_texts, fingerprint, provide
+from .texts import Texts, check_text, choose_texts, fingerprints, provide
 
 
 def run(flags: TrainFlags) -> int:
@@ -63,7 +63,7 @@ def run(flags: TrainFlags) -> int:
     context_length = experiment.model.context_length
     check_text(texts.train, "--train-text", context_length)
     check_text(texts.valid, "--valid-text", context_length)
-    digests = {"train_sha256": fingerprint(texts.train), "valid_sha256": fingerprint(texts.valid)}
+    digests = fingerprints(texts)
     configuration = {"experiment": asdict(experiment), "text": {"name": texts.name, **digests}}
     out = flags.out or default_out(texts, flags.preset, configuration)
     if check_configuration(out, configuration) and is_finished(out):

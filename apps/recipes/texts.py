@@ -8,7 +8,7 @@ from typing import Literal
 from hornbook.trainer import sha256_of_file
 
 from .console import file_progress
-from .download import TINYSTORIES, download
+from .download import TINYSTORIES, check_digest, download
 from .stories import END_OF_TEXT, Split, version, write_stories
 
 SAMPLE_NAME = "generated sample, not TinyStories"
@@ -132,6 +132,15 @@ def check_text(path: Path, flag: str, context_length: int) -> None:
         raise ValueError(msg)
 
 
-def fingerprint(path: Path) -> str:
-    """Return the SHA-256 of a text: the name under which all that is made of it is cached."""
-    return sha256_of_file(path)
+def fingerprints(texts: Texts) -> dict[str, str]:
+    """Return the SHA-256 of both texts: the names under which all that is made of them is cached.
+
+    Raises:
+        ValueError: If a downloaded text is no longer what was downloaded.
+    """
+    digests = {}
+    for name, path in (("train_sha256", texts.train), ("valid_sha256", texts.valid)):
+        digests[name] = sha256_of_file(path)
+        if texts.slug == "tinystories":
+            check_digest(path, digests[name])
+    return digests

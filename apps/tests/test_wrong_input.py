@@ -1,15 +1,19 @@
 """Wrong input: one clear line, exit code 2, nothing left behind."""
 
+import hashlib
+import json
 import os
 import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from recipes.download import TINYSTORIES, DownloadRecord
 from recipes.stories import story
 from tiny import arguments, train, write_texts
 
@@ -210,3 +214,21 @@ def test_a_disk_that_fills_up_on_the_way(tmp_path: Path, texts: tuple[Path, Path
     assert line.startswith("error: no room to write ")
     assert not (tmp_path / "run").exists()
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".part")]
+
+
+def test_a_downloaded_text_that_has_changed_is_refused(
+    tmp_path: Path, texts: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for text, name in zip(texts, TINYSTORIES, strict=True):
+        raw = text.read_bytes()
+        record = DownloadRecord("https://x", len(raw), hashlib.sha256(raw).hexdigest(), None, "2026-01-01")
+        (data / name).write_bytes(raw.replace(b"e", b"a", 1))
+        (data / f"{name}.json").write_text(json.dumps(asdict(record)))
+    words = [word for word in arguments(tmp_path, *texts) if "-text=" not in word]
+    assert train(*words) == 2
+    told = capsys.readouterr()
+    assert told.out.startswith("text: TinyStories\n")
+    assert "was downloaded on 2026-01-01; delete it and download it again" in told.err
+    assert not (tmp_path / "run").exists()

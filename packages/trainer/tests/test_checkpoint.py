@@ -171,6 +171,14 @@ def test_a_checkpoint_of_another_model_is_refused_with_both_shapes(tmp_path: Pat
         Checkpoints(tmp_path).restore(*trained(0, width=4))
 
 
+def test_a_checkpoint_of_other_parameter_groups_is_refused_with_both(tmp_path: Path) -> None:
+    Checkpoints(tmp_path).save(1, *trained(0), wallclock_seconds=0.0)
+    model, _ = trained(0)
+    groups = [{"params": [p]} for p in model.parameters()]
+    with pytest.raises(ValueError, match=r"groups of \[1, 1\] parameters, the checkpoint has \[2\]"):
+        Checkpoints(tmp_path).restore(model, AdamW(groups, 0.1))
+
+
 class _Bomb:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return (Path.touch, ("exploded",))

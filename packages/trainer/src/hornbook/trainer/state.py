@@ -71,6 +71,13 @@ def load_optimizer_tensors(optimizer: Optimizer, tensors: Mapping[str, Tensor], 
     for name, tensor in tensors.items():
         index, field = name.split(".", 1)
         state.setdefault(int(index), {})[field] = tensor
+    sizes, saved_sizes = (
+        [len(group["params"]) for group in groups]
+        for groups in (optimizer.state_dict()["param_groups"], rest["param_groups"])
+    )
+    if sizes != saved_sizes:
+        msg = f"the optimizer has groups of {sizes} parameters, the checkpoint has {saved_sizes}"
+        raise ValueError(msg)
     # JSON knows no tuples: a value that is a tuple in the optimizer at hand becomes one again.
     own_groups = optimizer.state_dict()["param_groups"]
     groups = [
