@@ -97,7 +97,7 @@ def _tell(seed: int, index: int, split: Split) -> tuple[Combination, str]:
         plot = library.plots[int(rng.random() * len(library.plots))]
         trouble = plot.troubles[int(rng.random() * len(plot.troubles))]
         kind = draw_kind(scene)
-        wish = scene.pick(library.pools[trouble.pool])
+        wish = scene.draw(library.pools[trouble.pool])
         drawn = Combination(kind, f"{plot.name} {wish.text}", trouble.name)
         # A badger dressed up as a badger, or one that finds a lost badger, would be no story.
         if wish.text != kind and drawn.split == split:

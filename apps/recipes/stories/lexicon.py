@@ -5,11 +5,12 @@ commas; in a section headed `[name : attribute; attribute]` every line is one en
 in `pancakes = flour | milk`. In the sentence files every line is one entry. A mark before an entry says how
 it is counted: none for one thing (a kite, it), `+` for several (some apples, them), `~` for a mass (some
 soup, it). `@name` includes another pool. `(a|b)` anywhere in an entry is a choice made when the entry is
-used.
+used. Some words of a pool are drawn often and most seldom, whatever their place in the list.
 """
 
 import re
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 
 _CHOICE = re.compile(r"\(([^()]*\|[^()]*)\)")
@@ -98,13 +99,20 @@ def load_lexicon() -> Lexicon:
                 raise ValueError(msg)
             if attribute_names:
                 names = [part.strip() for part in attribute_names.split(";")]
-                lexicon.pools[name] = tuple(e for line in lines for e in _entries(lexicon, line, names))
+                sources = lines
             else:
-                words = [word.strip() for word in ",".join(lines).split(",")]
-                lexicon.pools[name] = tuple(e for word in words if word for e in _entries(lexicon, word, []))
+                names = []
+                sources = [word for part in ",".join(lines).split(",") if (word := part.strip())]
+            entries = [entry for source in sources for entry in _entries(lexicon, source, names)]
+            lexicon.pools[name] = tuple(sorted(entries, key=_rank))
     for header, lines in sections(_ROOT / "frames.txt").items():
         lexicon.pools[header] = tuple(lexicon.entry(line) for line in lines)
     return lexicon
+
+
+def _rank(entry: Entry) -> bytes:
+    """An order that has nothing to do with the alphabet: the first of a pool are drawn most often."""
+    return blake2b(entry.text.encode("ascii"), digest_size=8).digest()
 
 
 def _entries(lexicon: Lexicon, source: str, names: list[str]) -> tuple[Entry, ...]:
