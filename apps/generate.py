@@ -35,6 +35,9 @@ class Flags(Sampling):
 
 def main(flags: Flags) -> int:
     """Print the samples piece by piece."""
+    if flags.num_samples < 1:
+        msg = f"--num-samples must be at least 1, got {flags.num_samples}"
+        raise ValueError(msg)
     trained = load_run(flags.run, choose_device(flags.device))
     for number in range(flags.num_samples):
         say(flags.prompt, end="")

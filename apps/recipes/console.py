@@ -1,5 +1,7 @@
 """What a person sees while a run goes on: bars in a terminal, plain lines elsewhere."""
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,8 +11,18 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 from hornbook.trainer import Evaluation, Row
 
+
+class _Console(Console):
+    """Goes silent when nobody reads any more (`| head`), so that the run goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Send what may still be said nowhere."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 # highlight=False: numbers are read, not decorated; soft_wrap: a line stays one line, for grep and for errors.
-console = Console(highlight=False, soft_wrap=True)
+console = _Console(highlight=False, soft_wrap=True)
 _LINE_EVERY_SECONDS = 10.0
 
 

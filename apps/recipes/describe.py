@@ -26,7 +26,7 @@ def describe(experiment: Experiment, device: torch.device) -> None:
     speed = matmul_flops_per_second(
         device,
         experiment.precision,
-        rows=experiment.tokens_per_step,
+        rows=min(experiment.tokens_per_step, 2**14),
         inner=shape.d_model,
         columns=shape.d_ff,
     )
@@ -35,7 +35,7 @@ def describe(experiment: Experiment, device: torch.device) -> None:
     say(
         f"size: {num_parameters(shape):,} parameters "
         f"({num_non_embedding_parameters(shape):,} without the embeddings), "
-        f"{forward_flops(shape) / shape.context_length / 1e6:,.1f} MFLOP forward a token"
+        f"{forward_flops(shape) / shape.context_length / 1e6:,.3g} MFLOP forward a token"
     )
     say(
         f"cost: {experiment.num_tokens:,} tokens, {total / 1e15:.3g} PFLOP; matrix products run at "

@@ -113,7 +113,7 @@ def demo() -> Experiment:
         model=TransformerConfig(
             vocab_size=4096, context_length=256, num_layers=4, d_model=128, num_heads=4, d_ff=352
         ),
-        optimizer=AdamWConfig(max_lr=4e-3, min_lr=2e-4, warmup_steps=50),
+        optimizer=AdamWConfig(max_lr=6e-3, min_lr=3e-4, warmup_steps=50),
         loop=LoopConfig(num_steps=1000, eval_interval_steps=100, checkpoint_interval_steps=100),
         # Small batches: in the same time 960 updates of 4 windows learn more than 480 of 8.
         batch_size=4,

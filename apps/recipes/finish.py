@@ -8,7 +8,6 @@ import torch
 from hornbook.trainer import Evaluation, Outcome, atomic_file
 
 from .console import printable, say
-from .curve import draw_curve
 from .describe import duration
 from .sampling import Sampling, stream_text
 from .trained import load_run
@@ -41,6 +40,8 @@ def finish(
         f"{text_name}: {evaluation.loss:.3f} nats per token, {evaluation.bits_per_byte:.3f} bits per byte "
         f"after {outcome.step:,} steps"
     )
+    from .curve import draw_curve  # here: matplotlib takes a second to import, and most commands draw nothing
+
     draw_curve(directory / "metrics.csv", directory, title)
     results = {
         "text": text_name,

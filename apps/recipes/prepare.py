@@ -2,13 +2,20 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from hornbook.bpe import Tokenizer, train_bpe
-from hornbook.trainer import TokenFile, atomic_directory, open_token_file, write_token_file
+from hornbook.trainer import (
+    TokenFile,
+    atomic_directory,
+    open_token_file,
+    remove_leftovers,
+    write_token_file,
+)
 
-from .console import stage_progress
+from .console import say, stage_progress
 from .stories import END_OF_TEXT
 from .texts import Texts
 
@@ -46,7 +53,8 @@ def prepare(
 ) -> PreparedData:
     """Train the tokenizer and encode both texts, or find them done.
 
-    A cache entry is one directory, whole or absent: tokenizer/, train.bin, valid.bin.
+    A cache entry is one directory, whole or absent: tokenizer/, train.bin, valid.bin. One that was damaged
+    since is made anew.
 
     Args:
         texts: What to read.
@@ -61,31 +69,57 @@ def prepare(
     """
     key = json.dumps([_VERSION, train_sha256, valid_sha256, vocab_size, END_OF_TEXT])
     entry = cache / hashlib.sha256(key.encode()).hexdigest()[:16]
-    if not entry.exists():
-        with atomic_directory(entry) as aside, stage_progress() as progress:
-            vocab, merges = train_bpe(texts.train, vocab_size, [END_OF_TEXT], progress=progress)
-            tokenizer = Tokenizer(vocab, merges, [END_OF_TEXT])
-            tokenizer.save(aside / "tokenizer")
-            for name, path, sha256 in (
-                ("train.bin", texts.train, train_sha256),
-                ("valid.bin", texts.valid, valid_sha256),
-            ):
-                manifest = write_token_file(
-                    aside / name,
-                    tokenizer.encode_file(path, progress=progress),
-                    vocab_size=vocab_size,
-                    tokenizer=tokenizer.fingerprint,
-                    text=sha256,
-                )
-                check_num_tokens(path, manifest.num_tokens, context_length)
-    tokenizer = Tokenizer.load(entry / "tokenizer")
-    files = [
-        open_token_file(entry / name, vocab_size=vocab_size, tokenizer=tokenizer.fingerprint, verify=True)
-        for name in ("train.bin", "valid.bin")
-    ]
-    for path, file in zip((texts.train, texts.valid), files, strict=True):
+    data = None
+    if entry.exists():
+        try:
+            data = _open(entry)
+        except (OSError, ValueError) as error:
+            say(f"{entry} is damaged and made anew: {error}")
+            shutil.rmtree(entry)
+    if data is None:
+        try:
+            _make(entry, texts, train_sha256, valid_sha256, vocab_size, context_length)
+        except OSError:
+            if not entry.exists():  # else another run has made the same in the meantime
+                raise
+        data = _open(entry)
+    for path, file in ((texts.train, data.train), (texts.valid, data.valid)):
         check_num_tokens(path, file.num_tokens, context_length)
-    return PreparedData(tokenizer, *files)
+    return data
+
+
+def _make(
+    entry: Path, texts: Texts, train_sha256: str, valid_sha256: str, vocab_size: int, context_length: int
+) -> None:
+    if entry.parent.exists():
+        remove_leftovers(entry.parent, only_of_dead=True)
+    with atomic_directory(entry) as aside, stage_progress() as progress:
+        vocab, merges = train_bpe(texts.train, vocab_size, [END_OF_TEXT], progress=progress)
+        tokenizer = Tokenizer(vocab, merges, [END_OF_TEXT])
+        tokenizer.save(aside / "tokenizer")
+        for name, path, sha256 in (
+            ("train.bin", texts.train, train_sha256),
+            ("valid.bin", texts.valid, valid_sha256),
+        ):
+            manifest = write_token_file(
+                aside / name,
+                tokenizer.encode_file(path, progress=progress),
+                vocab_size=tokenizer.vocab_size,
+                tokenizer=tokenizer.fingerprint,
+                text=sha256,
+            )
+            check_num_tokens(path, manifest.num_tokens, context_length)
+
+
+def _open(entry: Path) -> PreparedData:
+    tokenizer = Tokenizer.load(entry / "tokenizer")
+    train, valid = (
+        open_token_file(
+            entry / name, vocab_size=tokenizer.vocab_size, tokenizer=tokenizer.fingerprint, verify=True
+        )
+        for name in ("train.bin", "valid.bin")
+    )
+    return PreparedData(tokenizer, train, valid)
 
 
 def check_num_tokens(path: Path, num_tokens: int, context_length: int) -> None:

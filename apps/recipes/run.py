@@ -5,7 +5,7 @@ import json
 import platform
 import shutil
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from hornbook.trainer import (
     check_configuration,
     evaluate,
     random_windows,
+    recorded_configuration,
     run_directory,
     stop_on_signals,
     train,
@@ -35,6 +36,7 @@ from .finish import finish, is_finished, show
 from .flags import TrainFlags
 from .prepare import PreparedData, check_vocab_size, prepare
 from .texts import Texts, check_text, choose_texts, fingerprints, provide
+from .trained import model_shape
 
 
 def run(flags: TrainFlags) -> int:
@@ -59,6 +61,8 @@ def run(flags: TrainFlags) -> int:
         describe(experiment, device)
         return 0
 
+    if flags.out is not None:  # before minutes go into a download
+        recorded_configuration(flags.out)
     provide(texts)
     context_length = experiment.model.context_length
     check_text(texts.train, "--train-text", context_length)
@@ -79,11 +83,13 @@ def run(flags: TrainFlags) -> int:
             context_length=context_length,
             cache=flags.texts.data_dir / "cache",
         )
+        shape = model_shape(experiment.model, data.tokenizer)
         say(
             f"tokens: {data.train.num_tokens:,} to train on, {data.valid.num_tokens:,} held out, "
-            f"vocabulary of {data.tokenizer.vocab_size:,}"
+            f"vocabulary of {shape.vocab_size:,}"
+            + ("" if shape == experiment.model else ": this text gives no more, and the model takes as many")
         )
-        return _train(experiment, data, device, directory, texts.name)
+        return _train(replace(experiment, model=shape), data, device, directory, texts.name)
 
 
 def check_room(out: Path, experiment: Experiment) -> None:

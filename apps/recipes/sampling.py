@@ -24,6 +24,12 @@ class Sampling:
     seed: int = 0
     """The same seed gives the same text."""
 
+    def __post_init__(self) -> None:
+        """Refuse a seed that torch can't take; the rest is checked where it is used."""
+        if not 0 <= self.seed < 2**63:
+            msg = f"seed must be 0 to 2**63 - 1, got {self.seed}"
+            raise ValueError(msg)
+
 
 def stream_text(trained: TrainedModel, prompt: str, sampling: Sampling, *, seed: int) -> Iterator[str]:
     """Yield what the model adds to the prompt, piece by piece, whole characters only.

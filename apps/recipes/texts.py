@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hornbook.trainer import sha256_of_file
+from hornbook.trainer import made_directory, sha256_of_file
 
 from .console import file_progress
 from .download import TINYSTORIES, check_digest, download
@@ -39,6 +39,7 @@ class Texts:
     train: Path
     valid: Path
     generated_bytes: int = 0  # of the training text, if it is the generated sample
+    is_download: bool = False  # whether the files are TinyStories from the hub, or come from there
 
 
 def choose_texts(flags: TextFlags) -> Texts:
@@ -61,7 +62,7 @@ def choose_texts(flags: TextFlags) -> Texts:
         return Texts(name=name, slug=flags.train_text.stem, train=flags.train_text, valid=flags.valid_text)
     train, valid = (flags.data_dir / file for file in TINYSTORIES)
     if flags.data == "tinystories" or (flags.data == "auto" and train.exists() and valid.exists()):
-        return Texts(name="TinyStories", slug="tinystories", train=train, valid=valid)
+        return Texts(name="TinyStories", slug="tinystories", train=train, valid=valid, is_download=True)
     if flags.sample_megabytes < 1:
         msg = f"--sample-megabytes must be at least 1, got {flags.sample_megabytes}"
         raise ValueError(msg)
@@ -77,12 +78,11 @@ def choose_texts(flags: TextFlags) -> Texts:
 
 def provide(texts: Texts) -> None:
     """Generate or download what is not on disk yet. The user's own texts must be there."""
-    if texts.slug == "tinystories":
+    if texts.is_download:
         for name, url in TINYSTORIES.items():
             path = texts.train.parent / name
             if not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with file_progress(f"downloading {name}") as progress:
+                with made_directory(path.parent), file_progress(f"downloading {name}") as progress:
                     download(url, path, progress=progress)
     if texts.generated_bytes:
         generate("train", texts.train, texts.generated_bytes)
@@ -136,11 +136,14 @@ def fingerprints(texts: Texts) -> dict[str, str]:
     """Return the SHA-256 of both texts: the names under which all that is made of them is cached.
 
     Raises:
-        ValueError: If a downloaded text is no longer what was downloaded.
+        ValueError: If a downloaded text is no longer what was downloaded, or both are the same.
     """
     digests = {}
     for name, path in (("train_sha256", texts.train), ("valid_sha256", texts.valid)):
         digests[name] = sha256_of_file(path)
-        if texts.slug == "tinystories":
+        if texts.is_download:
             check_digest(path, digests[name])
+    if digests["train_sha256"] == digests["valid_sha256"]:
+        msg = f"{texts.train} and {texts.valid} are the same text: the loss must be measured on another one"
+        raise ValueError(msg)
     return digests

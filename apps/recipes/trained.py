@@ -1,14 +1,14 @@
 """A run's model and tokenizer, loaded again."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from hornbook.bpe import Tokenizer
 from hornbook.nn import TransformerConfig, TransformerLM
-from hornbook.trainer import Checkpoints, load_weights
+from hornbook.trainer import Checkpoints
 
 from .stories import END_OF_TEXT
 
@@ -33,13 +33,21 @@ def load_run(directory: Path, device: torch.device) -> TrainedModel:
     if not config.is_file():
         msg = f"{directory} is not a run: {config} is missing (train one with `uv run apps/train_ts.py`)"
         raise ValueError(msg)
-    shape = TransformerConfig(**json.loads(config.read_bytes())["run"]["experiment"]["model"])
-    paths = Checkpoints(directory / "checkpoints").paths()
-    if not paths:
+    try:
+        shape = TransformerConfig(**json.loads(config.read_bytes())["run"]["experiment"]["model"])
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"{config} is not the configuration of a run: {error!r}"
+        raise ValueError(msg) from error
+    tokenizer = Tokenizer.load(directory / "tokenizer")
+    model = TransformerLM(model_shape(shape, tokenizer), device=device)
+    restored = Checkpoints(directory / "checkpoints").restore_weights(model)
+    if restored is None:
         msg = f"{directory} has no checkpoint yet"
         raise ValueError(msg)
-    model = TransformerLM(shape, device=device)
-    step = load_weights(paths[-1], model)
-    tokenizer = Tokenizer.load(directory / "tokenizer")
     (stop_id,) = tokenizer.encode(END_OF_TEXT)
-    return TrainedModel(model, tokenizer, stop_id, step)
+    return TrainedModel(model, tokenizer, stop_id, restored.step)
+
+
+def model_shape(asked_for: TransformerConfig, tokenizer: Tokenizer) -> TransformerConfig:
+    """Return the shape that fits the tokenizer: a small text may give fewer tokens than were asked for."""
+    return replace(asked_for, vocab_size=tokenizer.vocab_size)

@@ -1,9 +1,12 @@
 """What goes wrong for a user, as one line and an exit code."""
 
+import io
 import logging
 import signal
 import sys
 from collections.abc import Callable
+
+import torch
 
 from hornbook.trainer import DivergedError
 
@@ -24,6 +27,9 @@ def exit_code_of(program: Callable[[], int]) -> int:
         What the program returns; 2 on wrong input or a disk that is full or can't be written, 3 if the loss
         diverged, 130 after Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal or pipe that lacks a character gets a ?
+            stream.reconfigure(errors="replace")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     # Python dies of SIGTERM where it stands; as an exception it lets go of half-written files first.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
@@ -41,4 +47,11 @@ def exit_code_of(program: Callable[[], int]) -> int:
         return WRONG_INPUT
     except ValueError as error:
         complain(f"error: {error}")
+        return WRONG_INPUT
+    except (MemoryError, RuntimeError) as error:
+        # numpy's, a GPU's; and on the CPU a plain RuntimeError of torch that only its text tells apart.
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not known and "can't allocate memory" not in str(error):
+            raise
+        complain(f"error: out of memory ({str(error).splitlines()[0]}); give a smaller --batch-size or model")
         return WRONG_INPUT

@@ -194,3 +194,45 @@ def test_generate_streams_from_a_run(tmp_path: Path, texts: tuple[Path, Path]) -
     assert bad.returncode == 2
     assert bad.stderr.startswith(f"error: {tmp_path / 'no'} is not a run")
     assert len(bad.stderr.splitlines()) == 1
+
+
+def test_a_text_too_small_for_the_vocabulary_gives_a_smaller_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("train", "valid"):
+        (tmp_path / f"{name}.txt").write_text(f"{name}: the cat sat on the mat.<|endoftext|>" * 40)
+    words = arguments(tmp_path, tmp_path / "train.txt", tmp_path / "valid.txt", "--vocab-size=4096")
+    assert train(*words) == 0
+    assert "this text gives no more, and the model takes as many" in capsys.readouterr().out
+    command = [sys.executable, str(APPS / "generate.py"), "--run", str(tmp_path / "run"), "--max-tokens=99"]
+    assert subprocess.run([*command, "--temperature=5"], check=False).returncode == 0
+
+
+def test_generation_falls_back_from_a_damaged_checkpoint(
+    tmp_path: Path, texts: tuple[Path, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert train(*arguments(tmp_path, *texts)) == 0
+    newest = tmp_path / "run" / "checkpoints" / "step-00000012" / "model.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    command = [sys.executable, str(APPS / "generate.py"), "--run", str(tmp_path / "run"), "--max-tokens=3"]
+    assert subprocess.run(command, check=False).returncode == 0
+    assert f"checkpoint not used: {newest}" in capfd.readouterr().err
+    for config in ("[]", "{}", "{"):
+        (tmp_path / "run" / "config.json").write_text(config)
+        assert subprocess.run(command, check=False).returncode == 2
+        assert "config.json is not the configuration of a run" in capfd.readouterr().err
+
+
+def test_a_run_goes_on_when_nobody_reads_what_it_says(tmp_path: Path, texts: tuple[Path, Path]) -> None:
+    words = arguments(tmp_path, *texts)
+    with subprocess.Popen(
+        [sys.executable, "-u", str(APPS / "train_ts.py"), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout and process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+    assert (tmp_path / "run" / "results.json").exists()

@@ -15,7 +15,7 @@ import pytest
 
 from recipes.download import TINYSTORIES, DownloadRecord
 from recipes.stories import story
-from tiny import arguments, train, write_texts
+from tiny import SMALL, arguments, train, write_texts
 
 APPS = Path(__file__).parents[1]
 
@@ -232,3 +232,83 @@ def test_a_downloaded_text_that_has_changed_is_refused(
     assert told.out.startswith("text: TinyStories\n")
     assert "was downloaded on 2026-01-01; delete it and download it again" in told.err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_that_no_memory_holds(
+    tmp_path: Path, texts: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(*arguments(tmp_path, *texts, f"--batch-size={10**12}")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: out of memory")
+    assert line.endswith("give a smaller --batch-size or model")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_text_is_not_validated_on_itself(
+    tmp_path: Path, texts: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(*arguments(tmp_path, texts[0], texts[0])) == 2
+    assert "are the same text" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_text_of_ones_own_called_tinystories_is_no_download(
+    tmp_path: Path, texts: tuple[Path, Path]
+) -> None:
+    (tmp_path / "tinystories.txt").write_bytes(texts[0].read_bytes())
+    assert train(*arguments(tmp_path, tmp_path / "tinystories.txt", texts[1])) == 0
+
+
+def test_a_wrong_out_is_told_before_a_sample_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    words = [*SMALL, f"--out={tmp_path / 'file'}", f"--data-dir={tmp_path / 'data'}"]
+    assert train(*words) == 2
+    assert "is a file, not a directory" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("damage", ["train.bin", "valid.bin.json", "tokenizer/vocab.json"])
+@pytest.mark.parametrize("how", ["missing", "changed"])
+def test_a_damaged_cache_entry_is_made_anew(
+    tmp_path: Path, texts: tuple[Path, Path], capsys: pytest.CaptureFixture[str], damage: str, how: str
+) -> None:
+    assert train(*arguments(tmp_path, *texts)) == 0
+    first = (tmp_path / "run" / "results.json").read_text()
+    (entry,) = (tmp_path / "data" / "cache").iterdir()
+    if how == "missing":
+        (entry / damage).unlink()
+    else:
+        (entry / damage).write_bytes(b"[]" + (entry / damage).read_bytes()[2:])
+    capsys.readouterr()
+    assert train(*arguments(tmp_path, *texts, f"--out={tmp_path / 'again'}")) == 0
+    assert "is damaged and made anew" in capsys.readouterr().out
+    losses = [
+        json.loads(text)["val_loss"] for text in (first, (tmp_path / "again" / "results.json").read_text())
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_two_runs_may_fill_one_cache_at_once(tmp_path: Path, texts: tuple[Path, Path]) -> None:
+    processes = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                str(APPS / "train_ts.py"),
+                *arguments(tmp_path, *texts, f"--out={tmp_path / out}"),
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+        for out in ("one", "two")
+    ]
+    assert [process.wait() for process in processes] == [0, 0]
+
+
+def test_what_a_killed_preparation_left_is_cleaned_up(tmp_path: Path, texts: tuple[Path, Path]) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    left = tmp_path / "data" / "cache" / f".0123.{dead.pid}.part"
+    left.mkdir(parents=True)
+    assert train(*arguments(tmp_path, *texts)) == 0
+    assert not left.exists()

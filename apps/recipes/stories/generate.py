@@ -94,8 +94,8 @@ def _tell(seed: int, index: int, split: Split) -> tuple[Combination, str]:
     rng = Random(int.from_bytes(digest, "big"))
     while True:
         scene = Scene(rng, library.pools)
-        plot = library.plots[int(rng.random() * len(library.plots))]
-        trouble = plot.troubles[int(rng.random() * len(plot.troubles))]
+        plot = scene.pick(library.plots)
+        trouble = scene.pick(plot.troubles)
         kind = draw_kind(scene)
         wish = scene.draw(library.pools[trouble.pool])
         drawn = Combination(kind, f"{plot.name} {wish.text}", trouble.name)

@@ -4,10 +4,13 @@ A template asks for `{toy}` or `{a_toy}`; the scene draws a word from the pool `
 gives the same word ever after, so that a thing keeps its name and color through the story.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from random import Random
+from typing import TypeVar
 
 from .lexicon import Entry
+
+T = TypeVar("T")
 
 _VOWEL_SOUNDS = ("a", "e", "i", "o", "u", "hour", "honest", "heir")
 _CONSONANT_SOUNDS = ("uni", "use", "uku", "eu", "one-", "once")
@@ -56,17 +59,21 @@ class Scene(dict[str, str]):
         self._pools = pools
         self._marks: dict[str, str] = {}
 
-    def pick(self, pool: tuple[Entry, ...]) -> Entry:
-        """Draw one entry, each as likely as any other."""
-        return pool[int(self._random() * len(pool))]
+    def pick(self, options: Sequence[T]) -> T:
+        """Draw a sentence, a plot, a way to say it: the first ones of a list are told most often.
 
-    def draw(self, pool: tuple[Entry, ...]) -> Entry:
-        """Draw one word: of many, a few are common and most are rare, as in any text (Zipf).
+        With the square of a uniform number the first of four gets half of the draws.
+        """
+        number = self._random()
+        return options[int(number * number * len(options))]  # products round alike on every machine
+
+    def draw(self, pool: Sequence[Entry]) -> Entry:
+        """Draw a word: of many, a few are common and most are rare, as in any text (Zipf).
 
         With the cube of a uniform number the first tenth of a pool gets nearly half of the draws.
         """
         number = self._random()
-        return pool[int(number * number * number * len(pool))]  # products round alike on every machine
+        return pool[int(number * number * number * len(pool))]
 
     def pool(self, name: str) -> tuple[Entry, ...]:
         """All entries of a pool."""

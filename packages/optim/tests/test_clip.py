@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from hornbook.optim import clip_grad_norm_
+from hornbook.optim.clip import _widest
 
 shapes = st.lists(st.sampled_from([(), (1,), (7,), (3, 4), (2, 3, 4), (0, 2)]), min_size=1, max_size=5)
 
@@ -130,3 +131,8 @@ def test_wrong_arguments_are_refused() -> None:
     param.grad = torch.ones(3, 2).to_sparse()
     with pytest.raises(ValueError, match=r"clip_grad_norm_ needs dense gradients, got torch\.sparse_coo"):
         clip_grad_norm_([param], 1.0)
+
+
+def test_no_float64_is_asked_of_a_device_that_has_none() -> None:
+    assert _widest(torch.device("mps"), torch.float32) is torch.float32
+    assert _widest(torch.device("cpu"), torch.float32) is torch.float64

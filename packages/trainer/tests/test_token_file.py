@@ -67,6 +67,8 @@ def test_a_missing_or_foreign_manifest_is_refused(written: Path) -> None:
     raw = json.loads(manifest.read_text())
     for content, message in (
         ("{", "is not the manifest of a token file"),
+        ("[]", "is not the manifest of a token file"),
+        (json.dumps(raw | {"num_tokens": "100"}), "is not the manifest of a token file"),
         (json.dumps(raw | {"more": 1}), "is not the manifest of a token file"),
         (json.dumps(raw | {"version": 2}), "has version 2, this hornbook reads version 1"),
         (json.dumps(raw | {"dtype": "<u4"}), "dtype is <u4, expected <u2"),

@@ -63,13 +63,13 @@ class RotaryEmbedding(Module):
         self._fill_tables(device or torch.get_default_device(), dtype or torch.get_default_dtype())
 
     def _fill_tables(self, device: torch.device | str, dtype: torch.dtype) -> None:
-        # On the CPU, as some devices lack float64.
+        # On the CPU, as some devices lack float64; rounded before they are moved there.
         exponents = torch.arange(0, self.head_dim, 2, dtype=torch.float64, device="cpu") / self.head_dim
         positions = torch.arange(self.context_length, dtype=torch.float64, device="cpu")
         angles = torch.outer(positions, self.rope_theta**-exponents)
         dtype = torch.promote_types(dtype, torch.float32)
-        self.register_buffer("cos", angles.cos().to(device, dtype), persistent=False)
-        self.register_buffer("sin", angles.sin().to(device, dtype), persistent=False)
+        self.register_buffer("cos", angles.cos().to(dtype).to(device), persistent=False)
+        self.register_buffer("sin", angles.sin().to(dtype).to(device), persistent=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "RotaryEmbedding":
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

@@ -77,5 +77,10 @@ def _global_norm(grads: list[Tensor]) -> Tensor:
         for grad in grads
     ]
     joint = torch.cat(row_norms)
-    norm: Tensor = torch.linalg.vector_norm(joint, dtype=torch.float64)
+    norm: Tensor = torch.linalg.vector_norm(joint, dtype=_widest(joint.device, joint.dtype))
     return norm.to(joint.dtype)
+
+
+def _widest(device: torch.device, dtype: torch.dtype) -> torch.dtype:
+    """float64 where the device has it; Apple's MPS does not."""
+    return dtype if device.type == "mps" else torch.float64

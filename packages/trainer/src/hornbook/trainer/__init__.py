@@ -12,10 +12,10 @@ from .checkpoint import (
     verify_checkpoint,
 )
 from .evaluation import Evaluation, Loss, evaluate
-from .files import atomic_directory, atomic_file, sha256_of_file
+from .files import atomic_directory, atomic_file, made_directory, remove_leftovers, sha256_of_file
 from .logs import COLUMNS, CsvSink, Row, Sink, read_rows
 from .loop import DivergedError, LoopConfig, Outcome, train
-from .run_directory import RunDirectoryError, check_configuration, run_directory
+from .run_directory import RunDirectoryError, check_configuration, recorded_configuration, run_directory
 from .signals import StopRequest, stop_on_signals
 from .token_file import TokenFile, TokenManifest, open_token_file, token_dtype, write_token_file
 
@@ -46,9 +46,12 @@ __all__ = [
     "get_batch",
     "load_checkpoint",
     "load_weights",
+    "made_directory",
     "open_token_file",
     "random_windows",
     "read_rows",
+    "recorded_configuration",
+    "remove_leftovers",
     "restore_checkpoint",
     "run_directory",
     "save_checkpoint",

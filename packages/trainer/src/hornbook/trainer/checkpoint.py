@@ -14,7 +14,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -124,10 +124,21 @@ class Checkpoints:
         Raises:
             CheckpointError: If there are checkpoints and none of them is whole.
         """
+        return self._newest(lambda path: restore_checkpoint(path, model, optimizer))
+
+    def restore_weights(self, model: Module) -> Restored | None:
+        """Load the weights alone of the newest checkpoint that verifies, as for generation; like `restore`.
+
+        Raises:
+            CheckpointError: If there are checkpoints and none of them is whole.
+        """
+        return self._newest(lambda path: load_weights(path, model))
+
+    def _newest(self, load_from: Callable[[Path], Restored]) -> Restored | None:
         reasons = []
         for path in reversed(self.paths()):
             try:
-                return restore_checkpoint(path, model, optimizer)
+                return load_from(path)
             except CheckpointError as error:
                 logger.warning("checkpoint not used: %s", error)
                 reasons.append(str(error))
@@ -170,11 +181,7 @@ def restore_checkpoint(path: Path, model: Module, optimizer: Optimizer) -> Resto
         CheckpointError: If it is damaged or of another version.
         ValueError: If it is whole but of another model or optimizer; both sides are named.
     """
-    verify_checkpoint(path)
-    described = json.loads((path / "state.json").read_bytes())
-    if described.get("version") != _VERSION:
-        msg = f"{path} has version {described.get('version')!r}, this hornbook reads version {_VERSION}"
-        raise CheckpointError(msg)
+    described = _verified_state(path)
     training = load_file(path / "training.safetensors")
     state.load_model_tensors(model, load_file(path / "model.safetensors"), described["aliases"])
     state.load_optimizer_tensors(optimizer, _under("optimizer.", training), described["optimizer"])
@@ -182,20 +189,25 @@ def restore_checkpoint(path: Path, model: Module, optimizer: Optimizer) -> Resto
     return Restored(described["step"], described["wallclock_seconds"], path)
 
 
-def load_weights(path: Path, model: Module) -> int:
-    """Verify a checkpoint and load its weights alone, as for generation.
-
-    Returns:
-        The step it was saved at.
+def load_weights(path: Path, model: Module) -> Restored:
+    """Verify one checkpoint and load its weights alone.
 
     Raises:
-        CheckpointError: If it is damaged.
-        ValueError: If it is of another model.
+        CheckpointError: If it is damaged or of another version.
+        ValueError: If it is whole but of another model.
     """
-    verify_checkpoint(path)
-    described = json.loads((path / "state.json").read_bytes())
+    described = _verified_state(path)
     state.load_model_tensors(model, load_file(path / "model.safetensors"), described["aliases"])
-    return int(described["step"])
+    return Restored(described["step"], described["wallclock_seconds"], path)
+
+
+def _verified_state(path: Path) -> state.Json:
+    verify_checkpoint(path)
+    described: state.Json = json.loads((path / "state.json").read_bytes())
+    if described.get("version") != _VERSION:
+        msg = f"{path} has version {described.get('version')!r}, this hornbook reads version {_VERSION}"
+        raise CheckpointError(msg)
+    return described
 
 
 def save_checkpoint(

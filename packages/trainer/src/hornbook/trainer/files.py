@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -113,9 +114,16 @@ def made_directory(directory: Path) -> Iterator[None]:
             path.rmdir()
 
 
-def remove_leftovers(directory: Path) -> None:
-    """Delete what a killed process left half written in `directory`; only for its one writer to call."""
+def remove_leftovers(directory: Path, *, only_of_dead: bool = False) -> None:
+    """Delete what killed processes left half written in `directory`.
+
+    Args:
+        directory: Its own writer calls this; where there are several, with `only_of_dead`.
+        only_of_dead: Whether to leave what a process that still runs may be writing.
+    """
     for path in filter(is_leftover, directory.iterdir()):
+        if only_of_dead and _is_running(int(path.name.split(".")[-2])):
+            continue
         if path.is_dir():
             shutil.rmtree(path)
         else:
@@ -124,7 +132,19 @@ def remove_leftovers(directory: Path) -> None:
 
 def is_leftover(path: Path) -> bool:
     """Tell whether this name is one under which files are written aside."""
-    return path.name.startswith(".") and path.name.endswith(_ASIDE)
+    return re.fullmatch(rf"\..+\.\d+{re.escape(_ASIDE)}", path.name) is not None
+
+
+def _is_running(process_id: int) -> bool:
+    if os.name == "nt":  # there, asking a process with a signal would end it
+        return True
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it runs, and is another user's
+        return True
+    return True
 
 
 def sync_directory(directory: Path) -> None:

@@ -28,8 +28,27 @@ def check_configuration(directory: Path, configuration: Mapping[str, Any]) -> bo
         RunDirectoryError: If it holds a run of another configuration (the first difference is named, with
             both values), something that is not a run, or is not a directory.
     """
-    if not directory.exists():
+    found = recorded_configuration(directory)
+    if found is None:
         return False
+    wanted = json.loads(json.dumps(configuration))  # as it would be read back: tuples are lists there
+    for name, ours, theirs in _differences("", wanted, found):
+        msg = (
+            f"{directory} holds a run with {name} = {json.dumps(theirs)}, "
+            f"this one has {json.dumps(ours)}: choose another --out, or the same settings to go on with it"
+        )
+        raise RunDirectoryError(msg)
+    return True
+
+
+def recorded_configuration(directory: Path) -> Any:
+    """Return the configuration of the run that a directory holds, None if it is missing or empty.
+
+    Raises:
+        RunDirectoryError: If it holds something that is not a run, or is not a directory.
+    """
+    if not directory.exists():
+        return None
     if not directory.is_dir():
         msg = f"{directory} is a file, not a directory: choose another --out"
         raise RunDirectoryError(msg)
@@ -40,20 +59,12 @@ def check_configuration(directory: Path, configuration: Mapping[str, Any]) -> bo
         if strangers:
             msg = f"{directory} is not empty and holds no run ({strangers[0]} is in it): choose another --out"
             raise RunDirectoryError(msg)
-        return False
+        return None
     try:
-        found = json.loads(path.read_bytes())["run"]
+        return json.loads(path.read_bytes())["run"]
     except (ValueError, KeyError, TypeError) as error:
         msg = f"{path} is not the configuration of a run: {error!r}"
         raise RunDirectoryError(msg) from error
-    wanted = json.loads(json.dumps(configuration))  # as it would be read back: tuples are lists there
-    for name, ours, theirs in _differences("", wanted, found):
-        msg = (
-            f"{directory} holds a run with {name} = {json.dumps(theirs)}, "
-            f"this one has {json.dumps(ours)}: choose another --out, or the same settings to go on with it"
-        )
-        raise RunDirectoryError(msg)
-    return True
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import json
 import mmap
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +170,8 @@ def _read_manifest(path: Path) -> TokenManifest:
         raise FileNotFoundError(msg)
     try:
         manifest = TokenManifest(**json.loads(path.read_bytes()))
+        if not all(isinstance(getattr(manifest, field.name), field.type) for field in fields(TokenManifest)):  # type: ignore[arg-type]
+            raise TypeError(manifest)
     except (ValueError, TypeError) as error:
         msg = f"{path} is not the manifest of a token file: {error}"
         raise ValueError(msg) from error
