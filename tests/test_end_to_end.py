@@ -1,15 +1,13 @@
 """The main job as a user runs it, at its real size: `nox -s e2e`."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+
+from tiny import run_app
 
 ROOT = Path(__file__).parents[1]
 TINYSTORIES = ROOT.parent / "shared" / "data" / "tinystories"
@@ -17,26 +15,8 @@ TINYSTORIES = ROOT.parent / "shared" / "data" / "tinystories"
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 
-def train(directory: Path, *words: str, interrupt_at: str | None = None) -> tuple[int, list[str]]:
-    """Run the app in a directory of its own; press Ctrl-C when a line begins with `interrupt_at`."""
-    with subprocess.Popen(
-        [sys.executable, str(ROOT / "apps" / "train_ts.py"), *words],
-        cwd=directory,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    ) as process:
-        assert process.stdout
-        said = []
-        for line in process.stdout:
-            said.append(line)
-            if interrupt_at and line.startswith(interrupt_at):
-                process.send_signal(signal.SIGINT)
-    return process.returncode, said
-
-
 def test_with_no_argument_it_goes_from_nothing_to_a_story(tmp_path: Path) -> None:
-    code, said = train(tmp_path)
+    code, said = run_app(cwd=tmp_path)
     assert code == 0
     assert said[0] == "text: generated sample, not TinyStories\n"
     (run,) = (tmp_path / "runs").iterdir()
@@ -57,15 +37,16 @@ def test_real_tinystories_reaches_its_loss_and_survives_ctrl_c_bit_for_bit(tmp_p
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     for directory in (straight, stopped):
         directory.mkdir()
-    assert train(straight, *words)[0] == 0
+    assert run_app(*words, cwd=straight)[0] == 0
     results = json.loads((straight / "run" / "results.json").read_text())
     assert results["bits_per_byte"] <= 1.40
     num_steps = results["steps"]
 
-    code, said = train(stopped, *words, interrupt_at=f"step {num_steps // 3:,}:")
+    third = num_steps // 300 * 100  # there is a line to wait for every 100 steps
+    code, said = run_app(*words, cwd=stopped, interrupt_at=f"step {third:,}:")
     assert code == 130
     assert said[-1] == "to go on, give the same command again\n"
-    assert train(stopped, *words)[0] == 0
+    assert run_app(*words, cwd=stopped)[0] == 0
     again = json.loads((stopped / "run" / "results.json").read_text())
     assert again["val_loss"] == results["val_loss"]
     first, second = (

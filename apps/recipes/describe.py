@@ -11,8 +11,8 @@ from .console import say
 from .device import matmul_flops_per_second
 from .experiment import Experiment
 
-# Share of the speed of a bare matrix product that training reaches, measured on two CPU cores with the demo
-# and the TinyStories model (benchmarks/RESULTS.md).
+# Rough share of the speed of a bare matrix product that training reaches: the demo model on two CPU cores did
+# 24 to 62 % eager and about 45 % compiled, as the machine drifted. The live bar soon knows better.
 TYPICAL_SHARE = {True: 0.45, False: 0.3}  # compiled, not
 
 

@@ -1,6 +1,4 @@
 import json
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from hornbook.trainer import COLUMNS, read_rows
-from tiny import SMALL, arguments, train, write_texts
+from tiny import SMALL, arguments, run_app, train, write_texts
 
 APPS = Path(__file__).parents[1]
 
@@ -103,20 +101,8 @@ def test_ctrl_c_at_a_third_and_the_same_command_again_end_with_the_same_bits(
         (tmp_path / name).mkdir()
     assert train(*arguments(tmp_path / "straight", *texts)) == 0
     words = arguments(tmp_path / "stopped", *texts)
-    with subprocess.Popen(
-        [sys.executable, str(APPS / "train_ts.py"), *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    ) as process:
-        assert process.stdout
-        said = []
-        for line in process.stdout:
-            said.append(line)
-            if line.startswith("step 4:"):
-                process.send_signal(signal.SIGINT)
-    assert process.returncode == 130
+    code, said = run_app(*words, interrupt_at="step 4:")
+    assert code == 130
     assert said[-1] == "to go on, give the same command again\n"
     assert not (tmp_path / "stopped" / "run" / "results.json").exists()
     assert train(*words) == 0

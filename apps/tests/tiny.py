@@ -1,5 +1,9 @@
 """A run of seconds, for the tests: a small model on the generated stories."""
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import train_ts
@@ -39,3 +43,25 @@ def arguments(directory: Path, train: Path, valid: Path, *more: str) -> list[str
 def train(*words: str) -> int:
     """Call the training app as the shell does, but in this process."""
     return exit_code_of(lambda: run(parse_train_flags(train_ts.__doc__ or "", list(words))))
+
+
+def run_app(*words: str, cwd: Path | None = None, interrupt_at: str | None = None) -> tuple[int, list[str]]:
+    """Call the training app as the shell does; press Ctrl-C when a line begins with `interrupt_at`.
+
+    Returns:
+        The exit code and the lines it said.
+    """
+    with subprocess.Popen(
+        [sys.executable, train_ts.__file__, *words],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    ) as process:
+        assert process.stdout
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if interrupt_at and line.startswith(interrupt_at):
+                process.send_signal(signal.SIGINT)
+    return process.returncode, said
