@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 
 def test_with_no_argument_it_goes_from_nothing_to_a_story(tmp_path: Path) -> None:
-    code, said = run_app(cwd=tmp_path)
+    code, said = run_app(cwd=tmp_path, all_threads=True)
     assert code == 0
     assert said[0] == "text: generated sample, not TinyStories\n"
     (run,) = (tmp_path / "runs").iterdir()
@@ -37,16 +37,16 @@ def test_real_tinystories_reaches_its_loss_and_survives_ctrl_c_bit_for_bit(tmp_p
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     for directory in (straight, stopped):
         directory.mkdir()
-    assert run_app(*words, cwd=straight)[0] == 0
+    assert run_app(*words, cwd=straight, all_threads=True)[0] == 0
     results = json.loads((straight / "run" / "results.json").read_text())
     assert results["bits_per_byte"] <= 1.40
     num_steps = results["steps"]
 
     third = num_steps // 300 * 100  # there is a line to wait for every 100 steps
-    code, said = run_app(*words, cwd=stopped, interrupt_at=f"step {third:,}:")
+    code, said = run_app(*words, cwd=stopped, interrupt_at=f"step {third:,}:", all_threads=True)
     assert code == 130
     assert said[-1] == "to go on, give the same command again\n"
-    assert run_app(*words, cwd=stopped)[0] == 0
+    assert run_app(*words, cwd=stopped, all_threads=True)[0] == 0
     again = json.loads((stopped / "run" / "results.json").read_text())
     assert again["val_loss"] == results["val_loss"]
     first, second = (

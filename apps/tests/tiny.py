@@ -45,18 +45,23 @@ def train(*words: str) -> int:
     return exit_code_of(lambda: run(parse_train_flags(train_ts.__doc__ or "", list(words))))
 
 
-def run_app(*words: str, cwd: Path | None = None, interrupt_at: str | None = None) -> tuple[int, list[str]]:
+def run_app(
+    *words: str, cwd: Path | None = None, interrupt_at: str | None = None, all_threads: bool = False
+) -> tuple[int, list[str]]:
     """Call the training app as the shell does; press Ctrl-C when a line begins with `interrupt_at`.
 
     Returns:
         The exit code and the lines it said.
     """
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    if all_threads:
+        environment.pop("OMP_NUM_THREADS", None)  # the tests of small models set it
     with subprocess.Popen(
         [sys.executable, train_ts.__file__, *words],
         cwd=cwd,
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        env=environment,
     ) as process:
         assert process.stdout
         said = []
