@@ -11,8 +11,8 @@ from .console import say
 from .device import matmul_flops_per_second
 from .experiment import Experiment
 
-# Rough share of the speed of a bare matrix product that training reaches: the demo model on two CPU cores did
-# 24 to 62 % eager and about 45 % compiled, as the machine drifted. The live bar soon knows better.
+# Rough share of the speed of a bare matrix product that training reaches. Eager, the demo model did 24 to 64 %
+# on two CPU cores, as the machine drifted; the compiled share is a guess. The live bar soon knows better.
 TYPICAL_SHARE = {True: 0.45, False: 0.3}  # compiled, not
 
 
@@ -26,7 +26,7 @@ def describe(experiment: Experiment, device: torch.device) -> None:
     speed = matmul_flops_per_second(
         device,
         experiment.precision,
-        rows=min(experiment.tokens_per_step, 2**14),
+        rows=min(experiment.tokens_per_step, 2**14),  # more rows run no faster, and might not fit
         inner=shape.d_model,
         columns=shape.d_ff,
     )

@@ -10,6 +10,7 @@ import tyro
 
 from .device import choose_device, choose_preset, fit
 from .experiment import PRESETS, Experiment, PresetName
+from .prepare import check_vocab_size
 from .texts import TextFlags
 
 
@@ -38,16 +39,19 @@ def parse_train_flags(description: str, arguments: Sequence[str]) -> TrainFlags:
 
     Raises:
         SystemExit: With code 2 on a flag that is unknown (the nearest is named) or ill-typed; 0 after --help.
-        ValueError: If the device is not there.
+        ValueError: If the device is not there, or the vocabulary has no room for the bytes.
     """
     # The preset comes first, because it decides the defaults of all the other flags.
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--preset", choices=tuple(PRESETS))
     first.add_argument("--device")
+    first.add_argument("--vocab-size", type=int)
     try:
         known, _ = first.parse_known_args(arguments)
     except argparse.ArgumentError:  # tyro will say it better
-        known = argparse.Namespace(preset=None, device=None)
+        known = argparse.Namespace(preset=None, device=None, vocab_size=None)
+    if known.vocab_size is not None:  # one line for every size below the bytes, 0 and -1 too
+        check_vocab_size(known.vocab_size)
     device = choose_device(known.device)
     preset = known.preset or choose_preset(device)
     return tyro.cli(

@@ -34,7 +34,7 @@ from .device import allow_fast_matmul, choose_device, why_no_compile
 from .experiment import Experiment
 from .finish import finish, is_finished, show
 from .flags import TrainFlags
-from .prepare import PreparedData, check_vocab_size, prepare
+from .prepare import PreparedData, prepare
 from .texts import Texts, check_text, choose_texts, fingerprints, provide
 from .trained import model_shape
 
@@ -52,7 +52,6 @@ def run(flags: TrainFlags) -> int:
     if experiment.compile and (reason := why_no_compile(device)):
         msg = f"--compile can't be used: {reason}; give --no-compile"
         raise ValueError(msg)
-    check_vocab_size(experiment.model.vocab_size)
     texts = choose_texts(flags.texts)
     say(f"text: {texts.name}")
     say(f"preset: {flags.preset} on {device}" + ("" if flags.device else " (chosen by device; see --help)"))

@@ -92,6 +92,11 @@ def test_a_text_that_cannot_be_used(
     ("more", "message"),
     [
         (["--vocab-size=256"], "--vocab-size must be at least 257 (256 bytes and <|endoftext|>), got 256"),
+        (["--vocab-size=0"], "error: --vocab-size must be at least 257 (256 bytes and <|endoftext|>), got 0"),
+        (
+            ["--vocab-size=-1"],
+            "error: --vocab-size must be at least 257 (256 bytes and <|endoftext|>), got -1",
+        ),
         (["--num-steps=2"], "warmup_steps must be less than num_steps, got 2 and 2"),
         (["--max-lr=-1"], "max_lr must be at least 0 and finite, got -1.0"),
         (["--max-lr=1e-9"], "min_lr"),
