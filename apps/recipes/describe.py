@@ -12,7 +12,8 @@ from .device import matmul_flops_per_second
 from .experiment import Experiment
 
 # Rough share of the speed of a bare matrix product that training reaches. Eager, the demo model did 24 to
-# 64 % on two CPU cores, as the machine drifted; the compiled share is a guess. The live bar soon knows better.
+# 64 % on two CPU cores, as the machine drifted; the compiled share is a guess. The live bar soon knows
+# better.
 TYPICAL_SHARE = {True: 0.45, False: 0.3}  # compiled, not
 
 
