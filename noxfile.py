@@ -8,6 +8,8 @@
 uv makes every environment from uv.lock; nox only names them.
 """
 
+import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -21,27 +23,31 @@ PACKAGES = ("accounting", "bpe", "nn", "optim", "trainer")
 CHECK_BPE = """
 import pathlib, sys, tempfile
 from hornbook.bpe import Tokenizer, train_bpe
+from hornbook.bpe.library import describe
 
 path = pathlib.Path(tempfile.mkdtemp()) / "text.txt"
 path.write_text("low low lower<|endoftext|>")
 tokenizer = Tokenizer(*train_bpe(path, 259, ["<|endoftext|>"]), ["<|endoftext|>"])
 assert tokenizer.decode(tokenizer.encode("lowest")) == "lowest"
 assert "torch" not in sys.modules
+assert describe()["engine"].startswith(sys.argv[1]), describe()
 """
 CHECK_ACCOUNTING = """
 from hornbook.accounting import GPT2_XL, num_parameters
 
 assert num_parameters(GPT2_XL) == 2_127_057_600
 """
+BPE = ("bpe", "--package=hornbook-bpe")
+FUZZ_RUN = "packages/bpe/fuzz/fuzz_run.py"
 PYTHON_FILES = ("packages", "apps", "tests", "benchmarks", "noxfile.py")
 
 
 ROOT = Path(__file__).parent
 
 
-def uv_run(session: nox.Session, environment: str, *arguments: str) -> None:
+def uv_run(session: nox.Session, environment: str, *arguments: str, **more_variables: str) -> None:
     """Run a command in the environment of that name, made and kept up to date by uv from the lock file."""
-    variables = {
+    variables = more_variables | {
         "UV_PROJECT_ENVIRONMENT": str(ROOT / ".nox" / environment),
         "PYTHONPATH": str(ROOT / "apps"),  # where import-linter finds the recipes
     }
@@ -75,6 +81,8 @@ def types(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Each package alone with what it declares, then what needs several. Arguments go to pytest."""
+    # Built anew: uv remembers that it built the core, and not that somebody deleted it since.
+    uv_run(session, *BPE, "--exact", "--reinstall-package=hornbook-bpe", "true")
     for package in PACKAGES:
         # --exact takes away what another package brought in: an undeclared import fails here.
         member = f"--package=hornbook-{package}"
@@ -93,6 +101,60 @@ def bench(session: nox.Session) -> None:
     """Measure speed side by side with peers; rows for benchmarks/RESULTS.md."""
     for script in sorted(Path("benchmarks").glob("bench_*.py")):
         uv_run_root(session, str(script), *session.posargs)
+    for script in sorted(Path("packages/bpe/benchmarks").glob("bench_*.py")):
+        uv_run(session, *BPE, "--group=benchmarks", str(script))
+
+
+def compile_bpe(compiler: str) -> tuple[str, ...]:
+    """The command that compiles bpe's core in another way than for use, into another place.
+
+    The compiler is named by `env`, because uv would build the package with it as well.
+    """
+    return ("--with=hatchling", "env", f"CC={compiler}", "python", "packages/bpe/hatch_build.py")
+
+
+@nox.session
+def sanitize(session: nox.Session) -> None:
+    """Run bpe's tests and some fuzzing with the core under AddressSanitizer and UBSan. Wants gcc.
+
+    Arguments go to pytest, in place of the path of all tests: those that start programs take long.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        core = Path(directory, "core.so")
+        flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1", "-g"]
+        uv_run(session, *BPE, *compile_bpe("gcc"), str(core), *flags)
+        libraries = [
+            str(session.run("gcc", f"-print-file-name={name}", external=True, silent=True)).strip()
+            for name in ("libasan.so", "libstdc++.so")  # numpy's C++ must find the sanitizer's exceptions
+        ]
+        variables = {
+            "HORNBOOK_BPE_CORE": str(core),
+            # Python keeps much until it ends. A test may ask for more memory than there is, to be refused.
+            "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
+            "PYTHONMALLOC": "malloc",  # each object between zones of its own that may not be touched
+        }
+        # By `env`, because uv itself can do without.
+        python = [*BPE, "env", f"LD_PRELOAD={' '.join(libraries)}", "python"]
+        tests = session.posargs or ["packages/bpe"]
+        uv_run(session, *python, "-m", "pytest", *tests, **variables)
+        uv_run(session, *python, FUZZ_RUN, "--seconds=25", **variables)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz bpe's compiled core and file formats by coverage, for ten minutes. Wants x86-64 Linux.
+
+    Arguments: targets, and --seconds for all of them together. See packages/bpe/fuzz/fuzz_run.py.
+    """
+    environment = ("fuzz", "--package=hornbook-bpe", "--group=fuzz")
+    with tempfile.TemporaryDirectory() as directory:
+        core = Path(directory, "core.so")
+        # zig is a clang, whose counters atheris reads; undefined behaviour ends the process.
+        flags = ["-fsanitize-coverage=inline-8bit-counters,pc-table,trace-cmp", "-O1", "-g", "-mcpu=baseline"]
+        flags += ["-fsanitize=undefined", "-fsanitize-trap=undefined"]
+        uv_run(session, *environment, *compile_bpe("python -m ziglang cc"), str(core), *flags)
+        command = ["python", FUZZ_RUN, "--coverage", *session.posargs]
+        uv_run(session, *environment, *command, HORNBOOK_BPE_CORE=str(core))
 
 
 @nox.session
@@ -104,20 +166,22 @@ def build(session: nox.Session) -> None:
             session.run(
                 "uv", "build", "--package", f"hornbook-{package}", "--out-dir", str(directory), external=True
             )
-        check = {"bpe": CHECK_BPE, "accounting": CHECK_ACCOUNTING}
-        for package, code in check.items():
-            (wheel,) = directory.glob(f"hornbook_{package}-*.whl")
-            session.run(
-                "uv",
-                "run",
-                "--isolated",
-                "--no-project",
-                f"--with={wheel}",
-                "python",
-                "-c",
-                code,
-                external=True,
-            )
+        (bpe,) = directory.glob("hornbook_bpe-*.whl")
+        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+        if not bpe.name.endswith(f"-py3-none-{platform}.whl") and sys.platform != "darwin":
+            session.error(f"{bpe.name} is for no machine or the wrong one: was the core not compiled?")
+        (source,) = directory.glob("hornbook_bpe-*.tar.gz")
+        use_alone(session, bpe, CHECK_BPE, "compiled core")
+        use_alone(session, bpe, CHECK_BPE, "pure Python", HORNBOOK_BPE_PURE="1")
+        use_alone(session, source, CHECK_BPE, "compiled core")
+        (accounting,) = directory.glob("hornbook_accounting-*.whl")
+        use_alone(session, accounting, CHECK_ACCOUNTING)
+
+
+def use_alone(session: nox.Session, package: Path, code: str, *arguments: str, **variables: str) -> None:
+    """Run code in an empty environment with one package and what it declares."""
+    command = ["uv", "run", "--isolated", "--no-project", f"--with={package}", "python", "-c", code]
+    session.run(*command, *arguments, env=variables, external=True)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,29 @@ def test_a_package_is_one_word_in_three_places(package: str) -> None:
     assert not (directory / "src" / "hornbook" / "__init__.py").exists()
 
 
+def test_the_tests_of_bpe_find_the_same_here_as_alone() -> None:
+    member = tomllib.loads((ROOT / "packages" / "bpe" / "pyproject.toml").read_text(encoding="utf-8"))
+    alone, here = member["dependency-groups"]["dev"], PROJECT["dependency-groups"]["dev"]
+    assert set(alone) <= set(here)
+    (zstandard,) = (requirement for requirement in alone if requirement.startswith("zstandard"))
+    assert member["project"]["optional-dependencies"] == {"zst": [zstandard]}
+
+
+def test_the_compiled_core_is_built_and_never_committed() -> None:
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    for suffix in ("so", "dylib", "dll"):
+        assert f"/packages/bpe/src/hornbook/bpe/_core.{suffix}" in ignored
+    # uv builds again when one of these changes.
+    member = tomllib.loads((ROOT / "packages" / "bpe" / "pyproject.toml").read_text(encoding="utf-8"))
+    keys = [key["file"] for key in member["tool"]["uv"]["cache-keys"]]
+    watched = {path for key in keys for path in (ROOT / "packages" / "bpe").glob(key)}
+    sources = [
+        *(ROOT / "packages" / "bpe").glob("src/**/*.c"),
+        *(ROOT / "packages" / "bpe").glob("src/**/*.h"),
+    ]
+    assert {*sources, ROOT / "packages" / "bpe" / "hatch_build.py"} <= watched
+
+
 def test_no_pickle_is_read_and_no_code_run_from_data() -> None:
     forbidden = {"pickle", "marshal", "shelve", "dill", "joblib"}
     for path in [*ROOT.glob("packages/*/src/**/*.py"), *ROOT.glob("apps/**/*.py")]:
@@ -55,6 +78,8 @@ def test_no_pickle_is_read_and_no_code_run_from_data() -> None:
 
 def test_modules_are_short_and_apps_shorter() -> None:
     for path in [*ROOT.glob("packages/*/src/**/*.py"), *ROOT.glob("apps/recipes/**/*.py")]:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
+    for path in ROOT.glob("packages/bpe/src/**/*.[ch]"):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
     for path in ROOT.glob("apps/*.py"):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 60, path

@@ -47,7 +47,7 @@ def complain(text: str) -> None:
 
 
 @contextmanager
-def stage_progress() -> Iterator[Callable[[str, int, int], None]]:
+def stage_progress() -> Iterator[Callable[[str, int, int | None], None]]:
     """Show stages (name, done, total) of the tokenizer's work, one bar or line each.
 
     Yields:
@@ -61,7 +61,7 @@ def stage_progress() -> Iterator[Callable[[str, int, int], None]]:
     if not console.is_terminal:
         said: set[str] = set()
 
-        def once(stage: str, done: int, total: int) -> None:  # noqa: ARG001
+        def once(stage: str, done: int, total: int | None) -> None:  # noqa: ARG001
             if stage not in said:
                 said.add(stage)
                 say(f"{names.get(stage, stage)} …")
@@ -71,7 +71,7 @@ def stage_progress() -> Iterator[Callable[[str, int, int], None]]:
     with Progress(*_columns(), console=console, transient=True) as progress:
         tasks: dict[str, TaskID] = {}
 
-        def show(stage: str, done: int, total: int) -> None:
+        def show(stage: str, done: int, total: int | None) -> None:
             if stage not in tasks:
                 tasks[stage] = progress.add_task(names.get(stage, stage), total=total)
             progress.update(tasks[stage], completed=done, total=total)

@@ -12,7 +12,6 @@ from hornbook.trainer import (
     atomic_directory,
     open_token_file,
     remove_leftovers,
-    write_token_file,
 )
 
 from .console import say, stage_progress
@@ -53,8 +52,8 @@ def prepare(
 ) -> PreparedData:
     """Train the tokenizer and encode both texts, or find them done.
 
-    A cache entry is one directory, whole or absent: tokenizer/, train.bin, valid.bin. One that was damaged
-    since is made anew.
+    A cache entry is one directory, whole or absent: tokenizer/, train.bin and valid.bin with their manifests.
+    One that was damaged since is made anew.
 
     Args:
         texts: What to read.
@@ -101,13 +100,10 @@ def _make(
             ("train.bin", texts.train, train_sha256),
             ("valid.bin", texts.valid, valid_sha256),
         ):
-            manifest = write_token_file(
-                aside / name,
-                tokenizer.encode_file(path, progress=progress),
-                vocab_size=tokenizer.vocab_size,
-                tokenizer=tokenizer.fingerprint,
-                text=sha256,
-            )
+            manifest = tokenizer.encode_file(path, aside / name, document_end=END_OF_TEXT, progress=progress)
+            if manifest.text != sha256:
+                msg = f"{path} has changed since it was first read; start again"
+                raise ValueError(msg)
             check_num_tokens(path, manifest.num_tokens, context_length)
 
 

@@ -62,6 +62,17 @@ def test_a_cut_or_changed_file_is_found(written: Path) -> None:
         open_token_file(written, verify=True)
 
 
+def test_a_manifest_may_say_where_documents_begin_or_know_nothing_of_it(written: Path) -> None:
+    manifest = written.with_name("t.bin.json")
+    raw = json.loads(manifest.read_text())
+    assert raw.pop("documents") is None
+    for more in ({}, {"documents": None}, {"documents": {"end": "<e>", "count": 2, "sha256": "0"}}):
+        manifest.write_text(json.dumps(raw | more))
+        file = open_token_file(written, verify=True)
+        assert file.manifest.documents == more.get("documents")
+        assert file.num_tokens == 100
+
+
 def test_a_missing_or_foreign_manifest_is_refused(written: Path) -> None:
     manifest = written.with_name("t.bin.json")
     raw = json.loads(manifest.read_text())
@@ -70,6 +81,7 @@ def test_a_missing_or_foreign_manifest_is_refused(written: Path) -> None:
         ("[]", "is not the manifest of a token file"),
         (json.dumps(raw | {"num_tokens": "100"}), "is not the manifest of a token file"),
         (json.dumps(raw | {"more": 1}), "is not the manifest of a token file"),
+        (json.dumps(raw | {"documents": 3}), "is not the manifest of a token file"),
         (json.dumps(raw | {"version": 2}), "has version 2, this hornbook reads version 1"),
         (json.dumps(raw | {"dtype": "<u4"}), "dtype is <u4, expected <u2"),
     ):

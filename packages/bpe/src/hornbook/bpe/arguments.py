@@ -2,8 +2,12 @@
 
 import operator
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import SupportsIndex
+
+TIE_BREAKS = ("greatest bytes", "smallest ids")
+"""Which of several equally frequent pairs is merged first; the compiled core knows them by their number."""
 
 
 def check_file(path: str | os.PathLike[str]) -> Path:
@@ -44,10 +48,27 @@ def check_count(name: str, value: SupportsIndex, minimum: int) -> int:
     return number
 
 
-def check_num_processes(num_processes: int | None) -> int:
-    """Return the number of processes to use; None means one for each processor this process may run on."""
-    if num_processes is not None:
-        return check_count("num_processes", num_processes, 1)
+def check_num_threads(num_threads: SupportsIndex | None) -> int:
+    """Return the number of threads to use; None means one for each processor this process may run on.
+
+    Raises:
+        TypeError: If it is not an integer.
+        ValueError: If it is smaller than 1.
+    """
+    if num_threads is not None:
+        return check_count("num_threads", num_threads, 1)
     if hasattr(os, "sched_getaffinity"):  # Linux: a container or taskset may allow fewer than there are
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
+    """Return `value` if it is one of `choices`.
+
+    Raises:
+        ValueError: If it is none of them.
+    """
+    if not isinstance(value, str) or value not in choices:
+        msg = f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}"
+        raise ValueError(msg)
+    return value

@@ -1,66 +1,139 @@
-"""Count the pretokens of a file, over as many processes as asked."""
+"""Count the pretokens of a text, over as many threads as asked."""
 
-import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Sequence
+from contextlib import closing
+from itertools import accumulate
 
-from .cuts import PIECE_BYTES, blocks, file_pieces, text_cuts
-from .pool import run_job
-from .pretokenize import pretokenize
+import numpy as np
+
+from . import engine
+from .arguments import check_num_threads
+from .counts import PretokenCounts
+from .cuts import BLOCK_BYTES, SafeCuts
+from .engine import PackedCounts
+from .ordering import starts_of
+from .patterns import Pattern, find_pattern
 from .progress import Progress
-from .special import SpecialSplitter
+from .sources import Block, InputPath, Source, open_source
+from .special import SpecialTokens, check_special_tokens
+from .threads import ordered_map
 
 
 def count_pretokens(
-    path: Path,
+    input_path: InputPath,
     special_tokens: Sequence[str],
-    num_processes: int,
+    *,
+    pattern: str = "gpt2",
+    num_threads: int | None = None,
+    progress: Progress | None = None,
+) -> PretokenCounts:
+    """Count how often each pretoken occurs, special tokens apart.
+
+    Counts of parts of a corpus can be saved, loaded, added and given to `train_from_counts`.
+
+    Args:
+        input_path: The text, as for `train_bpe`.
+        special_tokens: Strings that are cut out of the text before anything else, the longest first.
+        pattern: What cuts the rest into pretokens: "gpt2", "cl100k", "o200k" or a regex.
+        num_threads: Threads that count; by default one for each processor. The counts do not depend on it.
+        progress: Called with stage "count".
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If a special token is empty or given twice, or the text is damaged or not UTF-8.
+        FileNotFoundError: If there is no such file.
+
+    Example:
+        >>> counts = count_pretokens(iter(["low low<|endoftext|>lower"]), ["<|endoftext|>"])
+        >>> list(counts.items())
+        [(b' low', 1), (b'low', 1), (b'lower', 1)]
+    """
+    specials = check_special_tokens(special_tokens)
+    found = find_pattern(pattern)
+    threads = check_num_threads(num_threads)
+    packed, num_bytes = count_source(open_source(input_path), specials, found, threads, progress)
+    return PretokenCounts.from_packed(found.key, specials, packed, num_bytes)
+
+
+def count_source(
+    source: Source,
+    special_tokens: Sequence[str],
+    pattern: Pattern,
+    num_threads: int,
     progress: Progress | None = None,
     *,
-    piece_bytes: int = PIECE_BYTES,
-) -> Counter[str]:
-    """How often each pretoken occurs in the file, special tokens apart.
+    block_bytes: int = BLOCK_BYTES,
+) -> tuple[PackedCounts, int]:
+    """The counts in no particular order, and the number of bytes of text.
 
-    The counts do not depend on `num_processes` and `piece_bytes`.
+    The text is read in the caller's thread. Each thread has a counter of its own; they are added at the end.
     """
-    pieces = file_pieces(path, special_tokens, piece_bytes)
-    results = run_job(CountJob(special_tokens), path, pieces, num_processes)
-    for (_, end), _ in zip(pieces, results):  # noqa: B905 - after the pieces come the tables, read below
-        if progress is not None:
-            progress("count", end, pieces[-1][1])
-    counts: Counter[str] = Counter()
-    for table in results:
-        counts.update(json.loads(table))
-    return counts
+    specials = SpecialTokens(dict.fromkeys(special_tokens, 0))
+    idle: list[engine.Counter] = []
+
+    def count(block: Block) -> Block:
+        block.check_utf8()
+        try:
+            counter = idle.pop()  # one at most for each thread is ever made
+        except IndexError:
+            counter = engine.new_counter(pattern, specials)
+        counter.add_text(block.text)
+        idle.append(counter)
+        return block
+
+    num_bytes = 0
+    blocks = source.blocks(SafeCuts(pattern, special_tokens), block_bytes)
+    with closing(ordered_map(count, blocks, num_threads)) as counted:
+        for block in counted:
+            num_bytes += len(block.text)
+            if progress is not None:
+                progress("count", block.done, source.total)
+    total = idle.pop() if idle else engine.new_counter(pattern, specials)
+    while idle:
+        total.add_counts(idle.pop().result())
+    return total.result(), num_bytes
 
 
-class CountJob:
-    """Counts pieces into one table and hands it over at the end."""
+class PureCounter:
+    """Counts pretokens in pure Python.
 
-    def __init__(self, special_tokens: Sequence[str]) -> None:
-        self._special_tokens = list(special_tokens)
-        self._cuts = text_cuts(special_tokens)
-        self._splitter = SpecialSplitter(special_tokens)
-        self._counts: Counter[str] = Counter()
+    Args:
+        pattern: What cuts text into pretokens.
+        specials: What is cut out before.
+    """
 
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
-        """Make the job again in another process."""
-        return cls(settings["special_tokens"])
+    def __init__(self, pattern: Pattern, specials: SpecialTokens) -> None:
+        self._pattern = pattern
+        self._specials = specials
+        self._counts: Counter[bytes] = Counter()
 
-    def settings(self) -> dict[str, Any]:
-        """What a worker must know."""
-        return {"job": "count", "special_tokens": self._special_tokens}
+    def add_text(self, block: bytes) -> None:
+        """Count the pretokens of valid UTF-8 between special tokens."""
+        found: Counter[str] = Counter()
+        for segment in self._specials.split(block.decode())[::2]:
+            found.update(self._pattern.split(segment))
+        for pretoken, count in found.items():
+            self._counts[pretoken.encode()] += count
 
-    def piece(self, text: str) -> bytes:
-        """Count one piece; there is nothing to say about it alone."""
-        for block in blocks([text], self._cuts):
-            for segment in self._splitter.split(block)[::2]:
-                self._counts.update(pretokenize(segment))
-        return b""
+    def add_counts(self, counts: PackedCounts) -> None:
+        """Add what was counted elsewhere."""
+        data = counts.data.tobytes()
+        starts = starts_of(counts.ends)
+        for start, end, count in zip(
+            starts.tolist(), counts.ends.tolist(), counts.counts.tolist(), strict=True
+        ):
+            self._counts[data[start:end]] += count
 
-    def finish(self) -> bytes:
-        """The table as JSON."""
-        return json.dumps(self._counts).encode()
+    def __len__(self) -> int:
+        """How many different pretokens were counted so far."""
+        return len(self._counts)
+
+    def result(self) -> PackedCounts:
+        """Everything counted so far, in no particular order."""
+        size = len(self._counts)
+        return PackedCounts(
+            np.frombuffer(b"".join(self._counts), np.uint8),
+            np.fromiter(accumulate(map(len, self._counts)), np.int64, size),
+            np.fromiter(self._counts.values(), np.int64, size),
+        )

@@ -1,105 +1,131 @@
 r"""Places where text may be cut in two without changing a single pretoken.
 
-A cut is safe before white space that follows something else. No alternative of GPT-2's pattern matches
-white space after non-white-space, so one pretoken ends and another begins there, and the only one that
-looks ahead, `\s+(?!\S)`, sees the same on either side. A cut is also safe before a special token, which
-ends the text before it in any case. Neither holds inside a special token, so a cut is refused when any
-special token, chosen by the splitter or not, lies across it.
+A cut is safe before a special token, which ends the text before it in any case. With the patterns known by
+name, it is also safe before white space that follows something else: none of their alternatives matches white
+space after non-white-space (cl100k and o200k: but for \r and \n, which therefore do not count), so one
+pretoken ends and another begins there, and what looks ahead, `\s+(?!\S)` and `\s++$`, sees the same on either
+side. Of any other regex nothing is known.
+
+Neither holds inside a special token, so a cut is refused when any special token, chosen by the splitter or
+not, lies across it.
 """
 
-import mmap
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
-from pathlib import Path
-from typing import AnyStr, Generic, cast
 
-# Small blocks, because one letter outside ASCII sends a whole block to the slower pattern.
-BLOCK_CHARACTERS = 1 << 10
-PIECE_BYTES = 1 << 20
+from .patterns import Pattern
 
-# White space outside ASCII. Without re.ASCII, `re` would also count U+001C to U+001F, which `regex` does not.
-_WIDE_SPACES = "\x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
+BLOCK_BYTES = 1 << 20
+
+# White space outside ASCII, as UTF-8. White space after it is no safe cut.
+WIDE_SPACES = "\x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
+
+# The white space before which a cut may be.
+_SPACES = {"gpt2": rb"\t\n\x0b\x0c\r ", "cl100k": rb"\t\x0b\x0c ", "o200k": rb"\t\x0b\x0c "}
+
+# The search for the last cut looks at so many bytes first: most text has white space in them.
+_FIRST_WINDOW_BYTES = 64
 
 
-class SafeCuts(Generic[AnyStr]):
-    """Finds safe cuts in text (`text_cuts`) or in its UTF-8 bytes (`byte_cuts`)."""
+class SafeCuts:
+    """Finds safe cuts in UTF-8 bytes; they never fall inside a character.
 
-    def __init__(self, candidate: re.Pattern[AnyStr], special_tokens: Sequence[AnyStr]) -> None:
-        self._candidate: re.Pattern[AnyStr] = candidate
-        self._special_tokens: Sequence[AnyStr] = special_tokens
-        self.longest_special = max(map(len, special_tokens), default=0)
+    Args:
+        pattern: What cuts the text into pretokens.
+        special_tokens: What is cut out of it before.
+    """
 
-    def first(self, data: AnyStr, start: int) -> int | None:
-        """The first safe cut at `start` > 0 or later, None if there is none."""
-        while (match := self._candidate.search(data, start)) is not None:
-            cut = match.start()
-            if not self._is_inside_special(data, cut):
-                return cut
-            start = cut + 1
+    def __init__(self, pattern: Pattern, special_tokens: Iterable[str]) -> None:
+        self._special_tokens: Sequence[bytes] = [token.encode() for token in special_tokens]
+        longest = max(map(len, self._special_tokens), default=0)
+        # How much text around a cut tells whether it is safe: a wide space, a special token across it.
+        self._bytes_before = max(3, longest - 1)
+        self._bytes_after = max(1, longest)
+        self._candidates = []
+        if pattern.name in _SPACES:
+            self._candidates.append(_before_space(_SPACES[pattern.name]))
+        if self._special_tokens:
+            self._candidates.append(re.compile(b"|".join(map(re.escape, self._special_tokens))))
+
+    def last(self, text: bytes) -> int | None:
+        """A safe cut near the end of `text`, None if there is none.
+
+        It is one whatever comes before and after: `text` may begin and end inside a character or a special
+        token.
+        Special tokens are searched for only where no white space serves, because that takes longer.
+        """
+        for candidate in self._candidates:
+            end = len(text)
+            window = _FIRST_WINDOW_BYTES
+            while end > self._bytes_before:
+                begin = max(self._bytes_before, end - window)
+                # A candidate that begins in this window may reach into the one after it.
+                matches = candidate.finditer(text, begin, end + self._bytes_after - 1)
+                for match in reversed(list(matches)):
+                    cut = match.start()
+                    if cut <= len(text) - self._bytes_after and not self._is_inside_special(text, cut):
+                        return cut
+                end = begin
+                window *= 2
         return None
 
-    def _is_inside_special(self, data: AnyStr, cut: int) -> bool:
+    def _is_inside_special(self, text: bytes, cut: int) -> bool:
         return any(
-            data.find(token, max(0, cut - len(token) + 1), cut + len(token) - 1) != -1
+            text.find(token, max(0, cut - len(token) + 1), cut + len(token) - 1) != -1
             for token in self._special_tokens
         )
 
 
-def text_cuts(special_tokens: Sequence[str]) -> SafeCuts[str]:
-    """Safe cuts of a str."""
-    alternatives = [f"(?={re.escape(token)})" for token in special_tokens]
-    alternatives.append(rf"(?=\s)(?<=[^\s{_WIDE_SPACES}])")
-    return SafeCuts(re.compile("|".join(alternatives), re.ASCII), special_tokens)
+def _before_space(spaces: bytes) -> re.Pattern[bytes]:
+    """Matches one of `spaces` after a character that is no white space."""
+    after_ascii = rb"(?<=[\x00-\x08\x0e-\x1f\x21-\x7f][%b])" % spaces
+    not_after_wide_space = b"".join(b"(?<!%b[%b])" % (space.encode(), spaces) for space in WIDE_SPACES)
+    # The white space comes first in the pattern, because `re` is quick at finding a first byte.
+    return re.compile(
+        rb"[%b](?:%b|(?<=[\x80-\xff][%b])%b)" % (spaces, after_ascii, spaces, not_after_wide_space)
+    )
 
 
-def byte_cuts(special_tokens: Sequence[str]) -> SafeCuts[bytes]:
-    """Safe cuts of UTF-8 bytes; they never fall inside a character."""
-    encoded = [token.encode() for token in special_tokens]
-    alternatives = [b"(?=%b)" % re.escape(token) for token in encoded]
-    not_after_wide_space = b"".join(b"(?<!%b)" % space.encode() for space in _WIDE_SPACES)
-    alternatives.append(rb"(?=\s)(?<=\S)" + not_after_wide_space)
-    return SafeCuts(re.compile(b"|".join(alternatives)), encoded)
+def byte_blocks(chunks: Iterable[bytes], cuts: SafeCuts, size: int = BLOCK_BYTES) -> Iterator[bytes]:
+    """Regroup a text given in chunks of any length into blocks of about `size` bytes that end at safe cuts.
 
+    Pretokens and special tokens of the blocks are those of the whole text. No block is empty. Holds about
+    `size` bytes, or as many as the text has without a safe cut; each byte is searched for a cut but once.
 
-def blocks(chunks: Iterable[str], cuts: SafeCuts[str], size: int = BLOCK_CHARACTERS) -> Iterator[str]:
-    """Regroup a text given in chunks into blocks of about `size` characters that end at safe cuts.
-
-    Pretokens and special tokens of the blocks are those of the whole text, wherever the chunks end.
-    Holds about `size` characters, or as many as the text has without a safe cut.
+    Example:
+        >>> from .patterns import find_pattern
+        >>> cuts = SafeCuts(find_pattern("gpt2"), [])
+        >>> list(byte_blocks([b"one t", b"wo three", b" four five"], cuts, 8))
+        [b'one two', b' three four', b' five']
     """
-    pending: list[str] = []
-    num_pending = 0
-    wanted = size
-    for chunk in chunks:
-        pending.append(chunk)
-        num_pending += len(chunk)
-        if num_pending < wanted:
-            continue
-        text = "".join(pending)
-        begin = 0
-        # A special token that starts before the cut must be seen whole to be seen at all.
-        last = len(text) - cuts.longest_special
-        while (cut := cuts.first(text, begin + size)) is not None and cut <= last:
-            yield text[begin:cut]
-            begin = cut
-        pending = [text[begin:]]
-        num_pending = len(pending[0])
-        # Twice as much before the next attempt: the work stays linear where nothing can be cut.
-        wanted = max(size, 2 * num_pending)
-    if rest := "".join(pending):
+    pending: list[bytes | memoryview] = []
+    for piece in _pieces(chunks, size):
+        # The last piece, if it is short, ends the text and needs no cut.
+        cut = cuts.last(piece) if len(piece) >= size else None
+        if cut is None:
+            pending.append(piece)
+        else:
+            # A view: the text is copied once, into the block.
+            yield b"".join((*pending, memoryview(piece)[:cut]))
+            pending = [piece[cut:]]
+    if rest := b"".join(pending):
         yield rest
 
 
-def file_pieces(path: Path, special_tokens: Sequence[str], piece_bytes: int) -> list[tuple[int, int]]:
-    """Byte ranges (start, end) of at least `piece_bytes` that cover the file and meet at safe cuts."""
-    size = path.stat().st_size
-    if size <= piece_bytes:
-        return [(0, size)] if size else []
-    cuts = byte_cuts(special_tokens)
-    borders = [0]
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        while (cut := cuts.first(cast(bytes, data), borders[-1] + piece_bytes)) is not None:
-            borders.append(cut)
-    borders.append(size)
-    return list(pairwise(borders))
+def _pieces(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """Join short chunks and cut long ones; all but the last piece have `size` to 2 `size` bytes."""
+    short: list[bytes] = []
+    num_short = 0
+    for chunk in chunks:
+        begin = 0
+        while num_short + len(chunk) - begin >= size:
+            remaining = num_short + len(chunk) - begin
+            end = len(chunk) if remaining < 2 * size else begin + size - num_short
+            short.append(chunk[begin:end])
+            yield b"".join(short)
+            short, num_short, begin = [], 0, end
+        if begin < len(chunk):
+            short.append(chunk[begin:])
+            num_short += len(chunk) - begin
+    if short:
+        yield b"".join(short)

@@ -1,7 +1,7 @@
 """Special tokens: strings that stand for themselves and are cut out of the text before anything else."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 def check_special_tokens(special_tokens: Sequence[str]) -> list[str]:
@@ -38,18 +38,22 @@ def surrogate_position(text: str) -> int | None:
     return match.start() if match else None
 
 
-class SpecialSplitter:
-    """Splits text at special tokens; where several start at one place, the longest wins."""
+class SpecialTokens:
+    """Some special tokens with their ids, ready to be cut out of text: where several start, the longest wins.
 
-    def __init__(self, special_tokens: Sequence[str]) -> None:
-        longest_first = sorted(special_tokens, key=len, reverse=True)
-        self._pattern = re.compile(f"({'|'.join(map(re.escape, longest_first))})") if longest_first else None
+    Args:
+        ids: The id of each token. Where text is only counted, ids are of no account.
+
+    Example:
+        >>> SpecialTokens({"<e>": 0, "<e><e>": 1}).split("one<e><e><e>two")
+        ['one', '<e><e>', '', '<e>', 'two']
+    """
+
+    def __init__(self, ids: Mapping[str, int]) -> None:
+        self.ids = dict(sorted(ids.items(), key=lambda item: len(item[0].encode()), reverse=True))
+        self._pattern = re.compile(f"({'|'.join(map(re.escape, self.ids))})") if ids else None
+        self.native: object = None  # the same for the compiled core, once it was asked for
 
     def split(self, text: str) -> list[str]:
-        """Ordinary text at even indices (it may be empty), special tokens at odd ones.
-
-        Example:
-            >>> SpecialSplitter(["<e>", "<e><e>"]).split("one<e><e><e>two")
-            ['one', '<e><e>', '', '<e>', 'two']
-        """
+        """Ordinary text at even indices (it may be empty), special tokens at odd ones."""
         return [text] if self._pattern is None else self._pattern.split(text)

@@ -2,9 +2,14 @@
 
 import operator
 from collections.abc import Mapping, Sequence
+from typing import SupportsIndex
 
 MergeTable = dict[tuple[int, int], tuple[int, int]]
 """For a pair of token ids, the rank of its merge and the id of the product."""
+
+
+MAX_VOCAB_SIZE = 1 << 21
+"""Ids stay below 2^21, so that the compiled core packs a pair and what it makes into two machine words."""
 
 
 def check_vocab(vocab: Mapping[int, bytes]) -> dict[int, bytes]:
@@ -17,22 +22,28 @@ def check_vocab(vocab: Mapping[int, bytes]) -> dict[int, bytes]:
     if not isinstance(vocab, Mapping):
         msg = f"vocab must map token ids to bytes, got {type(vocab).__name__}"
         raise TypeError(msg)
-    checked: dict[int, bytes] = {}
-    for key, token in vocab.items():
-        if isinstance(key, bool) or not hasattr(key, "__index__") or not isinstance(token, bytes):
-            msg = f"vocab must map token ids to bytes, got {key!r}: {token!r}"
-            raise TypeError(msg)
-        if not token:
-            msg = f"token {key} is empty; a token stands for at least one byte"
-            raise ValueError(msg)
-        checked[operator.index(key)] = token
-    for token_id in range(len(checked)):
+    if set(map(type, vocab)) <= {int} and set(map(type, vocab.values())) <= {bytes}:
+        checked = dict(vocab)
+    else:  # NumPy's integers, for instance
+        checked = {_checked_id(key, token): token for key, token in vocab.items()}
+    size = len(checked)
+    for token_id in range(size):
         if token_id not in checked:
-            msg = (
-                f"the ids of {len(checked)} tokens must be 0 to {len(checked) - 1}, but {token_id} is missing"
-            )
+            msg = f"the ids of {size} tokens must be 0 to {size - 1}, but {token_id} is missing"
             raise ValueError(msg)
-    return {token_id: checked[token_id] for token_id in range(len(checked))}
+    in_order = {token_id: checked[token_id] for token_id in range(size)}
+    if b"" in in_order.values():
+        token_id = next(token_id for token_id, token in in_order.items() if not token)
+        msg = f"token {token_id} is empty; a token stands for at least one byte"
+        raise ValueError(msg)
+    return in_order
+
+
+def _checked_id(key: object, token: object) -> int:
+    if isinstance(key, bool) or not isinstance(key, SupportsIndex) or not isinstance(token, bytes):
+        msg = f"vocab must map token ids to bytes, got {key!r}: {token!r}"
+        raise TypeError(msg)
+    return operator.index(key)
 
 
 def add_special_tokens(vocab: dict[int, bytes], special_tokens: Sequence[str]) -> dict[str, int]:
@@ -40,15 +51,22 @@ def add_special_tokens(vocab: dict[int, bytes], special_tokens: Sequence[str]) -
 
     A special token may be spelled like an ordinary one (training with the special token "a" makes such a
     vocabulary). Then the lower id is the special token's, as in training.
+
+    Raises:
+        ValueError: If that makes more tokens than `MAX_VOCAB_SIZE`.
     """
-    first_id: dict[bytes, int] = {}
-    for token_id, token in vocab.items():
-        first_id.setdefault(token, token_id)
+    first_id = {token: token_id for token_id, token in reversed(vocab.items())}
     special_ids = {}
     for special in special_tokens:
         token = special.encode()
         special_ids[special] = first_id.setdefault(token, len(vocab))
         vocab[special_ids[special]] = token
+    if len(vocab) > MAX_VOCAB_SIZE:
+        msg = (
+            f"a vocabulary has at most {MAX_VOCAB_SIZE:,} tokens (2^21), this one has {len(vocab):,}"
+            " with its special tokens"
+        )
+        raise ValueError(msg)
     return special_ids
 
 
@@ -58,27 +76,42 @@ def ordinary_ids(vocab: Mapping[int, bytes], special_ids: Mapping[str, int]) -> 
     Raises:
         ValueError: If two ordinary tokens are the same.
     """
-    specials = set(special_ids.values())
-    ids: dict[bytes, int] = {}
-    for token_id, token in vocab.items():
-        other = ids.setdefault(token, token_id)
-        if other == token_id:
-            continue
-        if other not in specials:
-            msg = f"ids {other} and {token_id} are both token {token!r}; each token has one id"
-            raise ValueError(msg)
-        ids[token] = token_id
+    # Of tokens spelled alike the special one comes first (`add_special_tokens`), and the last one stays.
+    ids = {token: token_id for token_id, token in vocab.items()}
+    if len(ids) < len(vocab):
+        specials = set(special_ids.values())
+        for token_id, token in vocab.items():
+            if ids[token] != token_id and token_id not in specials:
+                msg = f"ids {token_id} and {ids[token]} are both token {token!r}; each token has one id"
+                raise ValueError(msg)
     return ids
 
 
 def merge_table(merges: Sequence[tuple[bytes, bytes]], ids: Mapping[bytes, int]) -> MergeTable:
     """Merges by the ids of their parts.
 
+    A merge makes a token longer than its parts, so merges cannot go in a circle.
+
     Raises:
         TypeError: If a merge is no pair of bytes.
         ValueError: If a merge is given twice, or its parts or product are not in the vocabulary.
     """
-    table: MergeTable = {}
+    # One pass without questions, and only if it fails a second one that finds out why: half the time.
+    try:
+        pairs = [(ids[left], ids[right]) for left, right in merges]
+        products = [ids[left + right] for left, right in merges]
+    except (KeyError, TypeError, ValueError):
+        _raise_unsound(merges, ids)
+        raise
+    table: MergeTable = dict(zip(pairs, enumerate(products), strict=True))
+    if len(table) < len(merges) or not all(isinstance(merge, tuple | list) for merge in merges):
+        _raise_unsound(merges, ids)
+    return table
+
+
+def _raise_unsound(merges: Sequence[tuple[bytes, bytes]], ids: Mapping[bytes, int]) -> None:
+    """Raise the error of the first merge that has one."""
+    rank_of: dict[tuple[bytes, bytes], int] = {}
     for rank, merge in enumerate(merges):
         if not isinstance(merge, tuple | list) or not all(isinstance(part, bytes) for part in merge):
             msg = f"merge {rank} must be a pair of bytes, got {merge!r}"
@@ -91,30 +124,7 @@ def merge_table(merges: Sequence[tuple[bytes, bytes]], ids: Mapping[bytes, int])
             if token not in ids:
                 msg = f"merge {rank}, {left!r} + {right!r}, needs {token!r}, which is not in the vocabulary"
                 raise ValueError(msg)
-        pair = (ids[left], ids[right])
-        if pair in table:
-            msg = f"merge {rank}, {left!r} + {right!r}, was given before as merge {table[pair][0]}"
-            raise ValueError(msg)
-        table[pair] = (rank, ids[left + right])
-    return table
-
-
-def check_all_made(
-    vocab: Mapping[int, bytes], merges: Sequence[tuple[bytes, bytes]], special_tokens: Sequence[str]
-) -> None:
-    """Refuse merges that were cut off: a token that two others would make, but no merge does.
-
-    Raises:
-        ValueError: If there is such a token. A special token that was not declared may look like one.
-    """
-    known = set(vocab.values())
-    made = {left + right for left, right in merges} | {special.encode() for special in special_tokens}
-    for token_id, token in vocab.items():
-        if len(token) == 1 or token in made:
-            continue
-        if any(token[:cut] in known and token[cut:] in known for cut in range(1, len(token))):
-            msg = (
-                f"no merge makes token {token_id}, {token!r}: the merges may be cut off;"
-                " if it is a special token, name it in special_tokens"
-            )
+        earlier = rank_of.setdefault((left, right), rank)
+        if earlier != rank:
+            msg = f"merge {rank}, {left!r} + {right!r}, was given before as merge {earlier}"
             raise ValueError(msg)

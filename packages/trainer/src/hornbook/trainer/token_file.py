@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ class TokenManifest:
     sha256: str  # of the token file
     tokenizer: str  # fingerprint of the tokenizer that made the ids
     text: str  # SHA-256 of the text they were made from
+    documents: dict[str, Any] | None = None  # about `<name>.documents`, where each document begins, if known
     version: int = _VERSION
 
 
@@ -170,8 +172,10 @@ def _read_manifest(path: Path) -> TokenManifest:
         raise FileNotFoundError(msg)
     try:
         manifest = TokenManifest(**json.loads(path.read_bytes()))
-        if not all(isinstance(getattr(manifest, field.name), field.type) for field in fields(TokenManifest)):  # type: ignore[arg-type]
-            raise TypeError(manifest)
+        for field in fields(TokenManifest):
+            allowed = (dict, NoneType) if field.name == "documents" else field.type
+            if not isinstance(getattr(manifest, field.name), allowed):  # type: ignore[arg-type]
+                raise TypeError(manifest)
     except (ValueError, TypeError) as error:
         msg = f"{path} is not the manifest of a token file: {error}"
         raise ValueError(msg) from error

@@ -1,0 +1,153 @@
+/* Counts pretokens.
+ *
+ * A batch at a time: the scanner finds pretokens, their keys are made and the slots sent for, then each is
+ * counted; so that waiting for memory overlaps with work. A slot's value is the count; a long pretoken's bytes
+ * are copied, and `extra` points to them.
+ */
+#include <stdlib.h>
+
+#include "scan.h"
+#include "special.h"
+#include "table.h"
+
+/* Bytes of long pretokens, in chunks that never move. */
+typedef struct chunk {
+    struct chunk *before;
+    int64_t num_used, num_bytes;
+    uint8_t bytes[];
+} chunk;
+
+enum { FIRST_SLOTS = 1 << 14, CHUNK_BYTES = 1 << 18 };
+
+struct hb_counter {
+    hb_table table;
+    chunk *chunks;
+    int64_t num_bytes; /* of the distinct pretokens */
+    hb_scanner *scan;
+};
+
+hb_counter *hb_counter_new(const uint64_t *hash_key) {
+    hb_counter *counter = calloc(1, sizeof *counter);
+    if (!counter) return NULL;
+    if (hb_table_init(&counter->table, FIRST_SLOTS, hash_key)) {
+        free(counter);
+        return NULL;
+    }
+    counter->scan = hb_find_scanner();
+    return counter;
+}
+
+void hb_counter_free(hb_counter *counter) {
+    if (!counter) return;
+    for (chunk *next; counter->chunks; counter->chunks = next) {
+        next = counter->chunks->before;
+        free(counter->chunks);
+    }
+    hb_table_free(&counter->table);
+    free(counter);
+}
+
+static uint8_t *keep_bytes(hb_counter *counter, const uint8_t *bytes, int64_t size) {
+    chunk *last = counter->chunks;
+    if (!last || last->num_bytes - last->num_used < size) {
+        const int64_t num_bytes = size > CHUNK_BYTES ? size : CHUNK_BYTES;
+        chunk *fresh = malloc(sizeof *fresh + (size_t)num_bytes);
+        if (!fresh) return NULL;
+        *fresh = (chunk){.before = last, .num_used = 0, .num_bytes = num_bytes};
+        counter->chunks = last = fresh;
+    }
+    uint8_t *kept = last->bytes + last->num_used;
+    memcpy(kept, bytes, (size_t)size);
+    last->num_used += size;
+    return kept;
+}
+
+/* Adds `count` occurrences of the pretoken at `at`, wherever it stands. */
+static HB_NOINLINE int32_t add_any(hb_counter *counter, hb_wanted wanted, const uint8_t *at, int64_t count) {
+    const int64_t size = hb_key_size(wanted.key);
+    for (hb_slot *slot = wanted.slot;; slot = hb_next_slot(&counter->table, slot)) {
+        if (hb_same_key(slot->key, wanted.key)) {
+            if (hb_is_long(wanted.key) && memcmp((const uint8_t *)(uintptr_t)slot->extra, at, (size_t)size)) continue;
+            slot->value += (uint64_t)count;
+            return 0;
+        }
+        if (slot->key.high) continue;
+        if (hb_is_long(wanted.key)) {
+            const uint8_t *kept = keep_bytes(counter, at, size);
+            if (!kept) return HB_OUT_OF_MEMORY;
+            slot->extra = (uint64_t)(uintptr_t)kept;
+        }
+        slot->key = wanted.key;
+        slot->value = (uint64_t)count;
+        counter->table.num_used++;
+        counter->num_bytes += size;
+        return 0;
+    }
+}
+
+/* Adds the pretokens between starts[0] and starts[num_pretokens]: counts[i] times each, or once if it is NULL. */
+static int32_t count_batch(hb_counter *counter, const uint8_t *const *starts, int64_t num_pretokens,
+                           const uint8_t *readable, const int64_t *counts) {
+    hb_wanted wanted[HB_BATCH_ROOM];
+    if (hb_table_reserve(&counter->table, HB_BATCH_ROOM)) return HB_OUT_OF_MEMORY;
+    hb_want(&counter->table, starts, num_pretokens, readable, wanted);
+    for (int64_t i = 0; i < num_pretokens; i++) {
+        hb_slot *const slot = wanted[i].slot;
+        const int64_t count = counts ? counts[i] : 1;
+        if (hb_same_key(slot->key, wanted[i].key) && !hb_is_long(wanted[i].key))
+            slot->value += (uint64_t)count; /* nearly always */
+        else if (add_any(counter, wanted[i], starts[i], count))
+            return HB_OUT_OF_MEMORY;
+    }
+    return 0;
+}
+
+int32_t hb_count_text(hb_counter *counter, const hb_specials *specials, const uint8_t *text, int64_t size) {
+    const uint8_t *starts[HB_BATCH_ROOM];
+    const uint8_t *at = text, *const end = text + size;
+    while (at < end) {
+        const hb_special special = hb_next_special(specials, at, end);
+        while (at < special.start) {
+            const int64_t num_found = counter->scan(at, special.start, starts);
+            if (count_batch(counter, starts, num_found, end, NULL)) return HB_OUT_OF_MEMORY;
+            at = starts[num_found];
+        }
+        at = special.end;
+    }
+    return 0;
+}
+
+/* Words one after another, each `counts[i]` times, or once where `counts` is NULL. */
+int32_t hb_count_words(hb_counter *counter, const uint8_t *data, const int64_t *ends, const int64_t *counts,
+                       int64_t num_words) {
+    const uint8_t *starts[HB_BATCH + 1];
+    const uint8_t *const readable = data + (num_words ? ends[num_words - 1] : 0);
+    for (int64_t first = 0; first < num_words; first += HB_BATCH) {
+        const int64_t left = num_words - first, num_found = left < HB_BATCH ? left : HB_BATCH;
+        starts[0] = data + (first ? ends[first - 1] : 0);
+        for (int64_t i = 0; i < num_found; i++) starts[i + 1] = data + ends[first + i];
+        if (count_batch(counter, starts, num_found, readable, counts ? counts + first : NULL))
+            return HB_OUT_OF_MEMORY;
+    }
+    return 0;
+}
+
+void hb_counter_size(const hb_counter *counter, int64_t *num_words, int64_t *num_bytes) {
+    *num_words = counter->table.num_used;
+    *num_bytes = counter->num_bytes;
+}
+
+void hb_counter_words(const hb_counter *counter, uint8_t *data, int64_t *ends, int64_t *counts) {
+    int64_t num_words = 0, end = 0;
+    for (int64_t i = 0; i < counter->table.num_slots; i++) {
+        const hb_slot *slot = &counter->table.slots[i];
+        if (!slot->key.high) continue;
+        const int64_t size = hb_key_size(slot->key);
+        uint8_t short_bytes[16];
+        memcpy(short_bytes, &slot->key, 16);
+        memcpy(data + end, hb_is_long(slot->key) ? (const uint8_t *)(uintptr_t)slot->extra : short_bytes, (size_t)size);
+        end += size;
+        ends[num_words] = end;
+        counts[num_words++] = (int64_t)slot->value;
+    }
+}

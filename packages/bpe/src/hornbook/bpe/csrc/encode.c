@@ -1,0 +1,217 @@
+/* Encodes text: finds pretokens, and looks up the ids of each, or works them out and remembers them.
+ *
+ * Batches as in count.c. The value of a slot is up to 8 bytes of ids as they are written, and `extra` says how
+ * many bytes. Where the ids need more, or the pretoken is long, `extra` also holds their place in a store: first
+ * the bytes of a long pretoken, then the ids. When table or store is full, both start anew.
+ */
+#include <stdlib.h>
+
+#include "apply.h"
+#include "scan.h"
+#include "special.h"
+#include "table.h"
+
+enum {
+    FIRST_SLOTS = 1 << 13,
+    INLINE_BYTES = 8,            /* of ids, in the slot itself */
+    SIZE_BITS = 24,              /* of `extra`: bytes of ids; the other bits are a place in the store, never 0 */
+    MOST_KEPT_BYTES = 1 << 12,   /* longer pretokens are not worth remembering */
+    STORE_BYTES_PER_ENTRY = 32,
+};
+
+struct hb_encoder {
+    const hb_merges *merges;
+    hb_table table;
+    int64_t max_entries;
+    uint8_t *store;
+    int64_t store_used, store_size, store_limit; /* place 0 is not used */
+    hb_scratch scratch;
+    hb_scanner *scan;
+    int32_t id_bytes; /* 2 or 4 */
+    uint32_t num_passed; /* pretokens not found in their first slot */
+};
+
+/* `merges` must live as long as the encoder. */
+hb_encoder *hb_encoder_new(const hb_merges *merges, int32_t id_bytes, int64_t max_entries,
+                           const uint64_t *hash_key) {
+    hb_encoder *encoder = calloc(1, sizeof *encoder);
+    if (!encoder) return NULL;
+    if (hb_table_init(&encoder->table, FIRST_SLOTS, hash_key)) {
+        free(encoder);
+        return NULL;
+    }
+    encoder->merges = merges;
+    encoder->store_used = 1;
+    encoder->id_bytes = id_bytes;
+    encoder->max_entries = max_entries > 2 * HB_BATCH_ROOM ? max_entries : 2 * HB_BATCH_ROOM;
+    encoder->store_limit = STORE_BYTES_PER_ENTRY * encoder->max_entries + 8 * MOST_KEPT_BYTES;
+    encoder->scan = hb_find_scanner();
+    return encoder;
+}
+
+void hb_encoder_free(hb_encoder *encoder) {
+    if (!encoder) return;
+    hb_scratch_free(&encoder->scratch);
+    hb_table_free(&encoder->table);
+    free(encoder->store);
+    free(encoder);
+}
+
+static void forget_all(hb_encoder *encoder) {
+    memset(encoder->table.slots, 0, sizeof(hb_slot) * (size_t)encoder->table.num_slots);
+    encoder->table.num_used = 0;
+    encoder->store_used = 1;
+}
+
+/* Room for a batch more, by growing or by forgetting. */
+static int32_t make_room(hb_encoder *encoder) {
+    if (encoder->table.num_used + HB_BATCH_ROOM > encoder->max_entries) forget_all(encoder);
+    return hb_table_reserve(&encoder->table, HB_BATCH_ROOM);
+}
+
+/* A place for `size` bytes in the store, or -1: then they are not remembered this time. */
+static int64_t store_place(hb_encoder *encoder, int64_t size) {
+    if (encoder->store_used + size > encoder->store_size) {
+        int64_t grown = encoder->store_size ? 2 * encoder->store_size : 1 << 16;
+        if (grown > encoder->store_limit) grown = encoder->store_limit;
+        if (encoder->store_used + size > grown) return -1;
+        uint8_t *store = realloc(encoder->store, (size_t)grown);
+        if (!store) return -1;
+        encoder->store = store;
+        encoder->store_size = grown;
+    }
+    const int64_t place = encoder->store_used;
+    encoder->store_used += size;
+    return place;
+}
+
+static inline void write_ids(uint8_t *out, const int32_t *ids, int64_t num_ids, int id_bytes) {
+    for (int64_t i = 0; i < num_ids; i++) {
+        if (id_bytes == 2) {
+            const uint16_t id = (uint16_t)ids[i];
+            memcpy(out + 2 * i, &id, 2);
+        } else {
+            memcpy(out + 4 * i, &ids[i], 4);
+        }
+    }
+}
+
+/* Encodes a pretoken that the table lacks, into `out`, and remembers it in `slot`. Returns the bytes of its ids. */
+static int64_t encode_new(hb_encoder *encoder, hb_key key, hb_slot *slot, const uint8_t *bytes, uint8_t *out) {
+    const int64_t size = hb_key_size(key);
+    const int64_t num_ids = hb_apply(encoder->merges, &encoder->scratch, bytes, size);
+    if (num_ids < 0) return num_ids;
+    write_ids(out, encoder->scratch.ids, num_ids, encoder->id_bytes);
+    const int64_t num_bytes = num_ids * encoder->id_bytes;
+    if (size > MOST_KEPT_BYTES) return num_bytes;
+    uint64_t value = 0, extra = (uint64_t)num_bytes;
+    if (num_bytes <= INLINE_BYTES && !hb_is_long(key)) {
+        memcpy(&value, out, (size_t)num_bytes);
+    } else {
+        const int64_t kept = hb_is_long(key) ? size : 0;
+        const int64_t place = store_place(encoder, kept + num_bytes);
+        if (place < 0) return num_bytes;
+        memcpy(encoder->store + place, bytes, (size_t)kept);
+        memcpy(encoder->store + place + kept, out, (size_t)num_bytes);
+        extra |= (uint64_t)place << SIZE_BITS;
+    }
+    *slot = (hb_slot){key, value, extra};
+    encoder->table.num_used++;
+    return num_bytes;
+}
+
+/* Swaps the pretoken in `slot` with the one where it is looked for first, now and then: so frequent ones come
+ * to stand where they are found at once. Every slot between is used, so both are still found. */
+static inline void move_forward(hb_encoder *encoder, hb_slot *first, hb_slot *slot) {
+    if (++encoder->num_passed % 8) return;
+    const hb_slot other = *first;
+    *first = *slot;
+    *slot = other;
+}
+
+/* Ids of one pretoken into `out`, whatever it takes. Returns their bytes, or an error. */
+static HB_NOINLINE int64_t encode_any(hb_encoder *encoder, hb_wanted wanted, const uint8_t *bytes, uint8_t *out) {
+    for (hb_slot *slot = wanted.slot;; slot = hb_next_slot(&encoder->table, slot)) {
+        if (!slot->key.high) return encode_new(encoder, wanted.key, slot, bytes, out);
+        if (!hb_same_key(slot->key, wanted.key)) continue;
+        if (slot->extra <= INLINE_BYTES) {
+            const int64_t num_bytes = (int64_t)slot->extra;
+            memcpy(out, &slot->value, INLINE_BYTES);
+            move_forward(encoder, wanted.slot, slot);
+            return num_bytes;
+        }
+        const int64_t num_bytes = (int64_t)(slot->extra & ((1 << SIZE_BITS) - 1));
+        const uint8_t *kept = encoder->store + (slot->extra >> SIZE_BITS);
+        if (hb_is_long(wanted.key)) {
+            const int64_t size = hb_key_size(wanted.key);
+            if (memcmp(kept, bytes, (size_t)size)) continue; /* another one with the same hash */
+            kept += size;
+        }
+        memcpy(out, kept, (size_t)num_bytes);
+        return num_bytes;
+    }
+}
+
+/* Ids of the pretokens between starts[0] and starts[num_pretokens]; returns their bytes, or an error. */
+static int64_t encode_batch(hb_encoder *encoder, const uint8_t *const *starts, int64_t num_pretokens,
+                            const uint8_t *readable, uint8_t *out) {
+    hb_wanted wanted[HB_BATCH_ROOM];
+    uint8_t *const first = out;
+    hb_want(&encoder->table, starts, num_pretokens, readable, wanted);
+    for (int64_t i = 0; i < num_pretokens; i++) {
+        const hb_slot *slot = wanted[i].slot;
+        if (hb_same_key(slot->key, wanted[i].key) && slot->extra <= INLINE_BYTES) { /* nearly always */
+            memcpy(out, &slot->value, INLINE_BYTES);
+            out += slot->extra;
+        } else {
+            const int64_t num_bytes = encode_any(encoder, wanted[i], starts[i], out);
+            if (num_bytes < 0) return num_bytes;
+            out += num_bytes;
+        }
+    }
+    return out - first;
+}
+
+/* `ids` must have room for `size` ids and 8 bytes. Returns how many there are; HB_OUT_OF_MEMORY;
+ * HB_MISSING_BYTE - b if byte b is not in the vocabulary. */
+int64_t hb_encode_text(hb_encoder *encoder, const hb_specials *specials, const int32_t *special_ids,
+                       const uint8_t *text, int64_t size, void *ids) {
+    const uint8_t *starts[HB_BATCH_ROOM];
+    const uint8_t *at = text, *const end = text + size;
+    uint8_t *out = ids;
+    while (at < end) {
+        const hb_special special = hb_next_special(specials, at, end);
+        while (at < special.start) {
+            if (make_room(encoder)) return HB_OUT_OF_MEMORY;
+            const int64_t num_found = encoder->scan(at, special.start, starts);
+            const int64_t num_bytes = encode_batch(encoder, starts, num_found, end, out);
+            if (num_bytes < 0) return num_bytes;
+            out += num_bytes;
+            at = starts[num_found];
+        }
+        if (special.index >= 0) {
+            write_ids(out, &special_ids[special.index], 1, encoder->id_bytes);
+            out += encoder->id_bytes;
+        }
+        at = special.end;
+    }
+    return (out - (uint8_t *)ids) / encoder->id_bytes;
+}
+
+/* The same for pretokens found elsewhere, one after another in `data`. */
+int64_t hb_encode_words(hb_encoder *encoder, const uint8_t *data, const int64_t *ends, int64_t num_words,
+                        void *ids) {
+    const uint8_t *starts[HB_BATCH + 1];
+    const uint8_t *const readable = data + (num_words ? ends[num_words - 1] : 0);
+    uint8_t *out = ids;
+    for (int64_t first = 0; first < num_words; first += HB_BATCH) {
+        if (make_room(encoder)) return HB_OUT_OF_MEMORY;
+        const int64_t left = num_words - first, num_found = left < HB_BATCH ? left : HB_BATCH;
+        starts[0] = data + (first ? ends[first - 1] : 0);
+        for (int64_t i = 0; i < num_found; i++) starts[i + 1] = data + ends[first + i];
+        const int64_t num_bytes = encode_batch(encoder, starts, num_found, readable, out);
+        if (num_bytes < 0) return num_bytes;
+        out += num_bytes;
+    }
+    return (out - (uint8_t *)ids) / encoder->id_bytes;
+}

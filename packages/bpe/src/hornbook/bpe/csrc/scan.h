@@ -1,0 +1,18 @@
+/* Inside the core: pretokens found a batch at a time. */
+#ifndef HORNBOOK_SCAN_H
+#define HORNBOOK_SCAN_H
+
+#include "bpe.h"
+
+/* Enough to keep memory busy with a whole batch of look-ups, and small enough to stay in the first cache. */
+enum { HB_BATCH = 256, HB_BATCH_ROOM = HB_BATCH + 72 };
+
+/* Where the pretokens of [at, end) start, into starts[0 .. n - 1]; n is returned. starts[n] is where it stopped:
+ * `end`, or where the next batch begins. `end` must be the end of the text or the start of a special token,
+ * because the pattern looks ahead. Needs at < end. */
+typedef int64_t hb_scanner(const uint8_t *at, const uint8_t *end, const uint8_t **starts);
+
+/* The fastest one that the running machine can execute. */
+hb_scanner *hb_find_scanner(void);
+
+#endif

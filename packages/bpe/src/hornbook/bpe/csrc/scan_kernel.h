@@ -1,0 +1,53 @@
+/* The scanner itself, included by scan.c once for each instruction set.
+ *
+ * HB_SCANNER names the function, HB_TARGET says for which machine it is compiled. HB_MASKS makes the masks and
+ * HB_WRITE_PLACES turns one into addresses; without them it goes character by character.
+ */
+HB_TARGET static int64_t HB_SCANNER(const uint8_t *at, const uint8_t *end, const uint8_t **starts) {
+    const uint8_t **next = starts, **const full = starts + HB_BATCH;
+    while (at < end && next < full) {
+#ifdef HB_MASKS
+        const int64_t left = end - at;
+        const uint8_t *block = at;
+        uint8_t tail[64];
+        if (left < 64) { /* blanks after the end: white space there goes on, as the pattern sees it */
+            memset(tail, ' ', sizeof tail);
+            memcpy(tail, at, (size_t)left);
+            block = tail;
+        }
+        hb_masks masks = HB_MASKS(block);
+        masks.letters = hb_opaque(masks.letters);
+        masks.digits = hb_opaque(masks.digits);
+        masks.blanks = hb_opaque(masks.blanks);
+        masks.spaces = hb_opaque(masks.spaces) | masks.blanks;
+        masks.apostrophes = hb_opaque(masks.apostrophes);
+        masks.high = hb_opaque(masks.high);
+        uint64_t others = ~(masks.letters | masks.digits | masks.spaces);
+        const int known = masks.high ? classify_high(block, &masks, &others) : 64;
+        if (known >= 8) {
+            const int is_last = left < known;
+            uint64_t found = block_starts(block, &masks, others, known, is_last);
+            if (is_last) found &= (UINT64_C(1) << left) - 1;
+            const int num_found = __builtin_popcountll(found);
+            if (is_last || num_found > 1) {
+                /* Unless the text ends here, the last start begins the next block: where its pretoken ends isn't
+                 * known yet. */
+                const int num_places = num_found - !is_last;
+                HB_WRITE_PLACES(next, at, found, num_places);
+                next += num_places;
+                at = is_last ? end : at + 63 - __builtin_clzll(found);
+                continue;
+            }
+        }
+#endif
+        *next++ = at;
+        at = pretoken_end(at, end);
+    }
+    *next = at;
+    return next - starts;
+}
+
+#undef HB_SCANNER
+#undef HB_TARGET
+#undef HB_MASKS
+#undef HB_WRITE_PLACES

@@ -1,0 +1,137 @@
+/* Inside the core: a hash table whose keys are pretokens.
+ *
+ * A slot is 32 bytes. A pretoken of up to 15 bytes is its own key: its bytes, zeros, and its size in the last
+ * byte. A longer one has 64 bits of hash and its size for a key, and its bytes lie elsewhere, to be compared by
+ * the caller. Slots are tried one after the other from where the hash points (linear probing).
+ *
+ * The hash is multilinear: the two halves of the key times two secret odd numbers, new in every process, and of
+ * the sum the highest bits. So nobody can prepare a text whose pretokens all meet in one place.
+ */
+#ifndef HORNBOOK_TABLE_H
+#define HORNBOOK_TABLE_H
+
+#include "bpe.h"
+
+enum { HB_SHORT_BYTES = 15 };
+
+#define HB_LONG_MARK (UINT64_C(0xFF) << 56) /* where a short one has its size */
+
+typedef struct {
+    uint64_t low, high;
+} hb_key;
+
+typedef struct {
+    hb_key key; /* high is 0 in an empty slot, and in no other */
+    uint64_t value, extra;
+} hb_slot;
+
+typedef struct {
+    hb_slot *slots;
+    int64_t num_slots, num_used; /* a power of two, at least 2 */
+    int shift;                   /* from 64 bits of hash to an index of a slot */
+    uint64_t hash_key[2];
+} hb_table;
+
+/* 0, or HB_OUT_OF_MEMORY. */
+int32_t hb_table_init(hb_table *table, int64_t num_slots, const uint64_t *hash_key);
+void hb_table_free(hb_table *table);
+/* Makes room for `num_more` keys. On HB_OUT_OF_MEMORY the table is as it was. */
+int32_t hb_table_reserve(hb_table *table, int64_t num_more);
+
+static inline uint64_t hb_load8(const uint8_t *at) {
+    uint64_t value;
+    memcpy(&value, at, 8);
+    return value;
+}
+
+/* The first bytes at `at`, at most 8, the rest zeros; reads no more than these. */
+static inline uint64_t hb_load_part(const uint8_t *at, int64_t size) {
+    uint64_t value = 0;
+    if (size > 0) memcpy(&value, at, (size_t)(size < 8 ? size : 8));
+    return value;
+}
+
+static inline uint64_t hb_hash_long(const uint8_t *at, int64_t size, const uint64_t *hash_key) {
+    uint64_t hash = (uint64_t)size * hash_key[1];
+    for (; size > 0; at += 8, size -= 8) {
+        hash = (hash ^ hb_load_part(at, size)) * hash_key[0];
+        hash ^= hash >> 32;
+    }
+    return hash;
+}
+
+#define HB_ALL (~UINT64_C(0))
+#define HB_FIRST(n) (HB_ALL >> (64 - 8 * (n)))
+/* hb_size_masks[n]: the bytes of a key that a pretoken of n bytes fills. */
+static const hb_key hb_size_masks[HB_SHORT_BYTES + 1] = {
+    {0, 0},
+    {HB_FIRST(1), 0},
+    {HB_FIRST(2), 0},
+    {HB_FIRST(3), 0},
+    {HB_FIRST(4), 0},
+    {HB_FIRST(5), 0},
+    {HB_FIRST(6), 0},
+    {HB_FIRST(7), 0},
+    {HB_ALL, 0},
+    {HB_ALL, HB_FIRST(1)},
+    {HB_ALL, HB_FIRST(2)},
+    {HB_ALL, HB_FIRST(3)},
+    {HB_ALL, HB_FIRST(4)},
+    {HB_ALL, HB_FIRST(5)},
+    {HB_ALL, HB_FIRST(6)},
+    {HB_ALL, HB_FIRST(7)},
+};
+
+/* The key of the pretoken at `at`. If `readable` is at least 16 bytes away, two loads serve for any size. */
+static inline hb_key hb_key_of(const uint8_t *at, int64_t size, const uint8_t *readable, const uint64_t *hash_key) {
+    if (size > HB_SHORT_BYTES) return (hb_key){hb_hash_long(at, size, hash_key), HB_LONG_MARK | (uint64_t)size};
+    const uint64_t size_byte = (uint64_t)size << 56;
+    if (readable - at < 16) return (hb_key){hb_load_part(at, size), hb_load_part(at + 8, size - 8) | size_byte};
+    const hb_key mask = hb_size_masks[size];
+    return (hb_key){hb_load8(at) & mask.low, (hb_load8(at + 8) & mask.high) | size_byte};
+}
+
+static inline int hb_is_long(hb_key key) { return key.high >= HB_LONG_MARK; }
+
+static inline int64_t hb_key_size(hb_key key) {
+    return (int64_t)(hb_is_long(key) ? key.high & ~HB_LONG_MARK : key.high >> 56);
+}
+
+static inline uint64_t hb_slot_index(hb_key key, const uint64_t *hash_key, int shift) {
+    return (key.low * hash_key[0] + key.high * hash_key[1]) >> shift;
+}
+
+static inline hb_slot *hb_first_slot(const hb_table *table, hb_key key) {
+    return table->slots + hb_slot_index(key, table->hash_key, table->shift);
+}
+
+static inline hb_slot *hb_next_slot(const hb_table *table, hb_slot *slot) {
+    return ++slot == table->slots + table->num_slots ? table->slots : slot;
+}
+
+static inline int hb_same_key(hb_key a, hb_key b) { return a.low == b.low && a.high == b.high; }
+
+/* Keys of a batch, and the slot where each is looked for; the slots are on their way from memory. */
+typedef struct {
+    hb_key key;
+    hb_slot *slot;
+} hb_wanted;
+
+static inline void hb_want(const hb_table *table, const uint8_t *const *starts, int64_t num_pretokens,
+                           const uint8_t *readable, hb_wanted *wanted) {
+    /* Copies, because the compiler can't know that writing to `wanted` leaves the table as it is. */
+    const uint64_t hash_key[2] = {table->hash_key[0], table->hash_key[1]};
+    const int shift = table->shift;
+    hb_slot *const slots = table->slots;
+    const uint8_t *at = starts[0];
+    for (int64_t i = 0; i < num_pretokens; i++) {
+        const uint8_t *const next = starts[i + 1];
+        const hb_key key = hb_key_of(at, next - at, readable, hash_key);
+        hb_slot *const slot = slots + hb_slot_index(key, hash_key, shift);
+        __builtin_prefetch(slot);
+        wanted[i] = (hb_wanted){key, slot};
+        at = next;
+    }
+}
+
+#endif

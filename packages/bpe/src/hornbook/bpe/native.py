@@ -1,0 +1,253 @@
+"""The compiled core as Python objects; see csrc/bpe.h for what each function does.
+
+ctypes lets go of the interpreter's lock during each call, so threads run side by side.
+"""
+
+import ctypes
+import os
+import weakref
+from collections.abc import Mapping, Sequence
+from ctypes import c_char_p, c_int32, c_int64, c_void_p
+from functools import cache
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .engine import PackedCounts
+from .special import SpecialTokens
+
+if TYPE_CHECKING:
+    from .engine import TokenIds
+    from .patterns import Pattern
+    from .vocabulary import MergeTable
+
+_OUT_OF_MEMORY = -1
+_MISSING_BYTE = -2
+_SLACK_BYTES = 8  # encoders write in steps of eight bytes
+
+# Result and arguments. Texts are bytes objects, arrays and handles are addresses.
+_SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+    "hb_valid_prefix": (c_int64, [c_char_p, c_int64]),
+    "hb_scan": (c_int64, [c_char_p, c_int64, c_void_p, c_int32]),
+    "hb_specials_new": (c_void_p, [c_char_p, c_void_p, c_int64]),
+    "hb_specials_free": (None, [c_void_p]),
+    "hb_counter_new": (c_void_p, [c_void_p]),
+    "hb_count_text": (c_int32, [c_void_p, c_void_p, c_char_p, c_int64]),
+    "hb_count_words": (c_int32, [c_void_p, c_void_p, c_void_p, c_void_p, c_int64]),
+    "hb_counter_size": (None, [c_void_p, c_void_p, c_void_p]),
+    "hb_counter_words": (None, [c_void_p, c_void_p, c_void_p, c_void_p]),
+    "hb_counter_free": (None, [c_void_p]),
+    "hb_merges_new": (c_void_p, [c_void_p, c_void_p, c_void_p, c_int64]),
+    "hb_merges_free": (None, [c_void_p]),
+    "hb_encoder_new": (c_void_p, [c_void_p, c_int32, c_int64, c_void_p]),
+    "hb_encode_text": (c_int64, [c_void_p, c_void_p, c_void_p, c_char_p, c_int64, c_void_p]),
+    "hb_encode_words": (c_int64, [c_void_p, c_char_p, c_void_p, c_int64, c_void_p]),
+    "hb_encoder_free": (None, [c_void_p]),
+    "hb_decoded_size": (c_int64, [c_void_p, c_int64, c_void_p, c_int64]),
+    "hb_decode": (None, [c_void_p, c_void_p, c_void_p, c_int64, c_void_p]),
+    "hb_learner_new": (c_void_p, [c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int32]),
+    "hb_learner_run": (c_int64, [c_void_p, c_int64]),
+    "hb_learner_merges": (None, [c_void_p, c_void_p]),
+    "hb_learner_free": (None, [c_void_p]),
+}
+
+# Keys the hash tables: nobody outside can prepare pretokens that collide.
+_HASH_KEY = np.frombuffer(os.urandom(16), np.uint64)
+
+
+@cache
+def declare(library: ctypes.CDLL) -> ctypes.CDLL:
+    """Tell ctypes the types of all functions; returns the library."""
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+class Handle:
+    """An object of the core: freed when nothing refers to it any more.
+
+    Args:
+        library: The core.
+        kind: "counter" for hb_counter_new and hb_counter_free, and so on.
+        arguments: For hb_*_new.
+
+    Raises:
+        MemoryError: If there is no memory for it.
+    """
+
+    def __init__(self, library: ctypes.CDLL, kind: str, *arguments: object) -> None:
+        self.address = getattr(library, f"hb_{kind}_new")(*arguments)
+        if not self.address:
+            raise MemoryError
+        weakref.finalize(self, getattr(library, f"hb_{kind}_free"), self.address)
+
+
+class NativeSpecials:
+    """Special tokens as the core knows them."""
+
+    def __init__(self, library: ctypes.CDLL, specials: SpecialTokens) -> None:
+        tokens = [token.encode() for token in specials.ids]
+        ends = np.cumsum([len(token) for token in tokens], dtype=np.int64)
+        self.ids = np.array(list(specials.ids.values()), np.int32)
+        self._handle = Handle(library, "specials", b"".join(tokens), ends.ctypes.data, len(tokens))
+        self.address = self._handle.address
+        self.ids_address = self.ids.ctypes.data
+
+    @classmethod
+    def of(cls, library: ctypes.CDLL, specials: SpecialTokens) -> "NativeSpecials":
+        """Made once for each SpecialTokens."""
+        if not isinstance(specials.native, cls):
+            specials.native = cls(library, specials)
+        return specials.native
+
+
+class NativeCounter:
+    """`engine.Counter` in C."""
+
+    def __init__(self, library: ctypes.CDLL, pattern: "Pattern", specials: SpecialTokens) -> None:
+        self._library, self._pattern, self._specials = library, pattern, specials
+        self._native_specials = NativeSpecials.of(library, specials)
+        self._handle = Handle(library, "counter", _HASH_KEY.ctypes.data)
+
+    def add_text(self, block: bytes) -> None:
+        """Count the pretokens of valid UTF-8 between special tokens."""
+        if self._pattern.name == "gpt2":
+            _check_memory(
+                self._library.hb_count_text(
+                    self._handle.address, self._native_specials.address, block, len(block)
+                )
+            )
+            return
+        for part in self._specials.split(block.decode())[::2]:
+            text = part.encode()
+            ends = self._pattern.spans(text)
+            data = np.frombuffer(text, np.uint8)
+            self._add_words(data, ends, None)
+
+    def add_counts(self, counts: PackedCounts) -> None:
+        """Add what was counted elsewhere."""
+        self._add_words(counts.data, counts.ends, counts.counts)
+
+    def _add_words(
+        self, data: NDArray[np.uint8], ends: NDArray[np.int64], counts: NDArray[np.int64] | None
+    ) -> None:
+        address = None if counts is None else counts.ctypes.data
+        _check_memory(
+            self._library.hb_count_words(
+                self._handle.address, data.ctypes.data, ends.ctypes.data, address, len(ends)
+            )
+        )
+
+    def __len__(self) -> int:
+        return self._size()[0]
+
+    def result(self) -> PackedCounts:
+        """Everything counted so far, in no particular order."""
+        num_words, num_bytes = self._size()
+        packed = PackedCounts(
+            np.empty(num_bytes, np.uint8), np.empty(num_words, np.int64), np.empty(num_words, np.int64)
+        )
+        self._library.hb_counter_words(self._handle.address, *[array.ctypes.data for array in packed])
+        return packed
+
+    def _size(self) -> tuple[int, int]:
+        size = np.empty(2, np.int64)
+        address = size.ctypes.data
+        self._library.hb_counter_size(self._handle.address, address, address + 8)
+        return int(size[0]), int(size[1])
+
+
+class NativeEncoder:
+    """`engine.Encoder` in C."""
+
+    def __init__(
+        self,
+        library: ctypes.CDLL,
+        merges: Handle,
+        pattern: "Pattern",
+        dtype: np.dtype[Any],
+        cache_entries: int,
+    ) -> None:
+        self._library, self._merges, self._pattern, self._dtype = library, merges, pattern, dtype
+        self._handle = Handle(
+            library, "encoder", merges.address, dtype.itemsize, cache_entries, _HASH_KEY.ctypes.data
+        )
+        self._slack = _SLACK_BYTES // dtype.itemsize
+
+    def encode(self, text: bytes, specials: SpecialTokens) -> "TokenIds":
+        """The token ids of valid UTF-8, special tokens recognised.
+
+        Raises:
+            ValueError: If the vocabulary lacks a byte of it.
+        """
+        if self._pattern.name == "gpt2":
+            native = NativeSpecials.of(self._library, specials)
+            ids = np.empty(len(text) + self._slack, self._dtype)
+            num_ids = self._library.hb_encode_text(
+                self._handle.address, native.address, native.ids_address, text, len(text), ids.ctypes.data
+            )
+            return _checked(ids, num_ids, text)
+        parts = specials.split(text.decode())
+        encoded = [
+            np.array([specials.ids[part]], self._dtype) if index % 2 else self._encode_part(part.encode())
+            for index, part in enumerate(parts)
+        ]
+        return np.concatenate(encoded) if len(encoded) > 1 else encoded[0]
+
+    def _encode_part(self, text: bytes) -> "TokenIds":
+        ends = self._pattern.spans(text)
+        ids = np.empty(len(text) + self._slack, self._dtype)
+        num_ids = self._library.hb_encode_words(
+            self._handle.address, text, ends.ctypes.data, len(ends), ids.ctypes.data
+        )
+        return _checked(ids, num_ids, text)
+
+
+def native_merges(library: ctypes.CDLL, byte_ids: Mapping[int, int], merges: "MergeTable") -> Handle:
+    """The merges of a tokenizer, for any number of encoders."""
+    ids = np.full(256, -1, np.int32)
+    for value, token_id in byte_ids.items():
+        ids[value] = token_id
+    pairs = np.fromiter(chain.from_iterable(merges), np.int32, 2 * len(merges))
+    products = np.fromiter((product for _, product in merges.values()), np.int32, len(merges))
+    return Handle(library, "merges", ids.ctypes.data, pairs.ctypes.data, products.ctypes.data, len(products))
+
+
+class NativeJoiner:
+    """`engine.Joiner` in C."""
+
+    def __init__(self, library: ctypes.CDLL, tokens: Sequence[bytes]) -> None:
+        self._library = library
+        self._data = np.frombuffer(b"".join(tokens), np.uint8)
+        self._ends = np.cumsum([len(token) for token in tokens], dtype=np.int64)
+
+    def join(self, ids: NDArray[Any]) -> bytes:
+        """The tokens of these ids, one after another."""
+        numbers = np.ascontiguousarray(ids, np.uint32)
+        address, ends = numbers.ctypes.data, self._ends.ctypes.data
+        size = self._library.hb_decoded_size(ends, len(self._ends), address, len(numbers))
+        if size < 0:
+            msg = f"there is no token {numbers[-1 - size]}"
+            raise ValueError(msg)
+        text = np.empty(size, np.uint8)
+        self._library.hb_decode(self._data.ctypes.data, ends, address, len(numbers), text.ctypes.data)
+        return text.tobytes()
+
+
+def _check_memory(status: int) -> None:
+    if status == _OUT_OF_MEMORY:
+        raise MemoryError
+
+
+def _checked(ids: "TokenIds", num_ids: int, text: bytes) -> "TokenIds":
+    """The ids that were written, if it went well."""
+    if num_ids <= _MISSING_BYTE:
+        value = _MISSING_BYTE - num_ids
+        msg = f"byte 0x{value:02x}, at offset {text.index(value)}, is not in the vocabulary"
+        raise ValueError(msg)
+    _check_memory(num_ids)
+    ids.resize(num_ids, refcheck=False)  # ids are far fewer than bytes: gives the rest of the memory back
+    return ids

@@ -1,0 +1,310 @@
+"""Where text comes from: files, compressed or not, standard input, strings of the caller.
+
+Text is read once, from front to back, and never mapped into memory: a file that shrinks under a mapping
+kills the process, a file that shrinks while it is read is an error like any other.
+"""
+
+import glob
+import importlib
+import os
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Protocol, cast, runtime_checkable
+
+from . import engine
+from .cuts import BLOCK_BYTES, SafeCuts, byte_blocks
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """An open file of bytes or of text."""
+
+    def read(self, size: int, /) -> bytes | str | None:
+        """At most `size` bytes or characters; none of them at the end, None where it would have to wait."""
+
+
+InputPath = str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Readable
+"""What `open_source` takes."""
+
+
+class Block(NamedTuple):
+    """A stretch of one text that ends at a safe cut."""
+
+    text: bytes
+    name: str  # of the text it comes from
+    offset: int  # in bytes of that text; a new text begins where it is 0
+    done: int  # bytes of the source read so far, for progress
+
+    def check_utf8(self) -> None:
+        """Refuse a block that is not valid UTF-8.
+
+        Raises:
+            ValueError: Names the byte and its offset in the whole text.
+        """
+        valid = engine.valid_prefix(self.text)
+        if valid < len(self.text):
+            place = f"byte 0x{self.text[valid]:02x} at offset {self.offset + valid}"
+            msg = f"{self.name} is not valid UTF-8: {place}; convert it to UTF-8 first"
+            raise ValueError(msg)
+
+
+class Source:
+    """One text or several, to be read once; `open_source` makes it.
+
+    Attributes:
+        name: For messages.
+        total: Bytes in all as `Block.done` counts them, None if unknown.
+    """
+
+    def __init__(self, name: str, total: int | None, texts: "Iterable[_Text]") -> None:
+        self.name = name
+        self.total = total
+        self._texts = texts
+
+    def blocks(self, cuts: SafeCuts, size: int = BLOCK_BYTES) -> Iterator[Block]:
+        """The texts, one after another, in blocks of about `size` bytes that end at safe cuts.
+
+        Raises:
+            ValueError: If a file is cut short meanwhile or its compressed data are damaged.
+            TypeError: If an iterable holds anything but strings.
+        """
+        done = 0
+        for text in self._texts:
+            offset = 0
+            for block in byte_blocks(text.chunks(), cuts, size):
+                now = done + text.position
+                # A file may have grown since its size was taken.
+                yield Block(block, text.name, offset, now if self.total is None else min(now, self.total))
+                offset += len(block)
+            done += text.position
+
+
+def open_source(input_path: InputPath) -> Source:
+    """Find what `input_path` stands for.
+
+    Args:
+        input_path: The path of a file in UTF-8, gzip (.gz) or Zstandard (.zst) by its suffix; a pattern
+            such as "corpus/*.txt" (`**` for folders at any depth); a list or tuple of such, each file a
+            text of its own; "-", standard input; a file object, open for bytes or for text; or any other
+            iterable of strings, which are pieces of one text.
+
+    Raises:
+        TypeError: If it is none of these.
+        FileNotFoundError: If there is no such file; files are looked for now and read later.
+        ValueError: If it names a folder, or no file at all.
+    """
+    if isinstance(input_path, str) and input_path == "-":
+        return Source("standard input", None, [_Stream("standard input", sys.stdin.buffer)])
+    if isinstance(input_path, str | os.PathLike):
+        return _files_source(_find_files(input_path))
+    if isinstance(input_path, list | tuple):
+        return _files_source([file for path in input_path for file in _find_files(path)])
+    if isinstance(input_path, Readable):
+        return Source("the file object", None, [_Stream("the file object", input_path)])
+    if isinstance(input_path, Iterable) and not isinstance(input_path, bytes | bytearray | memoryview):
+        return Source("the text", None, [_Strings("the text", cast(Iterable[str], input_path))])
+    msg = (
+        "input_path must be a path, a list of paths, '-', a file object or an iterable of strings, "
+        f"got {type(input_path).__name__}"
+    )
+    raise TypeError(msg)
+
+
+def _find_files(path: str | os.PathLike[str]) -> list[Path]:
+    if not isinstance(path, str | os.PathLike):
+        msg = f"a path must be a str or an os.PathLike, got {type(path).__name__}"
+        raise TypeError(msg)
+    file = Path(path)
+    if not os.path.lexists(file):
+        if isinstance(path, str) and any(mark in path for mark in "*?["):
+            names = glob.glob(path, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+            found = map(Path, sorted(names))
+            if files := [file for file in found if file.is_file()]:
+                return files
+        looked = f"there is no file {path!s:.200} (looked from {Path.cwd()})"
+        msg = f"{looked}; text itself is given as iter([text])"
+        raise FileNotFoundError(msg)
+    if file.is_dir():
+        msg = f"{file} is a folder; name the files in it, for instance as {str(file / '*.txt')!r}"
+        raise ValueError(msg)
+    return [file]
+
+
+def _files_source(files: list[Path]) -> Source:
+    if not files:
+        msg = "input_path is an empty list; name at least one file"
+        raise ValueError(msg)
+    name = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+    # The size of a pipe is unknown.
+    total = sum(file.stat().st_size for file in files) if all(map(Path.is_file, files)) else None
+    return Source(name, total, (_File(file) for file in files))
+
+
+class _Text(Protocol):
+    """One text of a source."""
+
+    name: str
+    position: int  # bytes of the source read so far
+
+    def chunks(self) -> Iterator[bytes]:
+        """The text; chunks may end anywhere."""
+
+
+class _Strings:
+    """Strings of the caller, pieces of one text."""
+
+    def __init__(self, name: str, strings: Iterable[str]) -> None:
+        self.name = name
+        self.position = 0
+        self._strings = strings
+
+    def chunks(self) -> Iterator[bytes]:
+        num_characters = 0
+        for index, string in enumerate(self._strings):
+            if not isinstance(string, str):
+                msg = f"an iterable must hold the strings of a text; item {index} is {type(string).__name__}"
+                raise TypeError(msg)
+            chunk = _encode(self.name, string, num_characters)
+            num_characters += len(string)
+            self.position += len(chunk)
+            yield chunk
+
+
+class _Stream:
+    """An open file of bytes or text, of which nothing but `read` is asked."""
+
+    def __init__(self, name: str, file: Readable) -> None:
+        self.name = name
+        self.position = 0
+        self._file = file
+
+    def chunks(self) -> Iterator[bytes]:
+        num_characters = 0
+        while chunk := self._file.read(BLOCK_BYTES):
+            data = _encode(self.name, chunk, num_characters) if isinstance(chunk, str) else bytes(chunk)
+            num_characters += len(chunk)
+            self.position += len(data)
+            yield data
+        if chunk is None:
+            msg = f"{self.name} does not wait for its data; open it in blocking mode"
+            raise ValueError(msg)
+
+
+def _encode(name: str, string: str, num_characters: int) -> bytes:
+    try:
+        return string.encode()
+    except UnicodeEncodeError as error:
+        place = f"position {num_characters + error.start}"
+        msg = f"{name} has half a surrogate pair at {place}, which UTF-8 cannot express"
+        raise ValueError(msg) from None
+
+
+class _File:
+    """A file on disk, decompressed if its suffix says so."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self.position = 0
+        self._path = path
+
+    def chunks(self) -> Iterator[bytes]:
+        decompress = _DECOMPRESSORS.get(self._path.suffix.lower())
+        # Unbuffered: large reads go straight to where they are wanted.
+        with self._path.open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size if self._path.is_file() else 0
+            if decompress is None:
+                yield from self._read(file, BLOCK_BYTES)
+            else:
+                try:
+                    yield from decompress(self._read(file, _COMPRESSED_BYTES))
+                except _DamagedError as error:
+                    msg = f"{self.name} is not whole: {error}; fetch or compress it again"
+                    raise ValueError(msg) from error
+        if self.position < size:
+            change = f"it had {size} bytes, now {self.position}"
+            msg = f"{self.name} was cut short while it was being read: {change}"
+            raise ValueError(msg)
+
+    def _read(self, file: BinaryIO, size: int) -> Iterator[bytes]:
+        while chunk := file.read(size):
+            self.position += len(chunk)
+            yield chunk
+
+
+# So little at a time that even what compresses best stays small in memory: a byte of gzip may stand for 1 KB,
+# one of Zstandard for 32 KB.
+_COMPRESSED_BYTES = 1 << 14
+_ZSTD_BYTES = 1 << 9
+
+
+class _DamagedError(Exception):
+    """Compressed data are not what they should be."""
+
+
+class _Decompressor(Protocol):
+    """One member of a gzip file, one frame of a Zstandard file."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+def _decompress(
+    compressed: Iterable[bytes],
+    new: Callable[[], _Decompressor],
+    errors: type[Exception],
+    padding: bytes = b"",
+) -> Iterator[bytes]:
+    """Members or frames one after another, and `padding` between and after them."""
+    current: _Decompressor | None = None
+    for chunk in compressed:
+        data = chunk
+        while data:
+            if current is None:
+                if not (data := data.lstrip(padding)):
+                    break
+                current = new()
+            try:
+                text = current.decompress(data)
+            except errors as error:
+                raise _DamagedError(error) from None
+            if text:
+                yield text
+            data = b""
+            if current.eof:
+                data, current = current.unused_data, None
+    if current is not None:
+        msg = "its end is missing"
+        raise _DamagedError(msg)
+
+
+def _gunzip(compressed: Iterable[bytes]) -> Iterator[bytes]:
+    gzip_format = 16 + zlib.MAX_WBITS
+    # Tapes and some downloads fill the last block with zeros; gzip(1) passes over them, too.
+    return _decompress(compressed, lambda: zlib.decompressobj(gzip_format), zlib.error, padding=b"\0")
+
+
+def _unzstd(compressed: Iterable[bytes]) -> Iterator[bytes]:
+    compressed = (
+        chunk[begin : begin + _ZSTD_BYTES]
+        for chunk in compressed
+        for begin in range(0, len(chunk), _ZSTD_BYTES)
+    )
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+
+        return _decompress(compressed, zstd.ZstdDecompressor, zstd.ZstdError)
+    try:
+        zstandard = importlib.import_module("zstandard")
+    except ImportError:
+        msg = "to read .zst files takes Python 3.14 or the package zstandard: pip install 'hornbook-bpe[zst]'"
+        raise ModuleNotFoundError(msg, name="zstandard") from None
+    decompressor = zstandard.ZstdDecompressor()
+    return _decompress(compressed, decompressor.decompressobj, zstandard.ZstdError)
+
+
+_DECOMPRESSORS = {".gz": _gunzip, ".zst": _unzstd}

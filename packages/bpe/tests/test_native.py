@@ -1,0 +1,280 @@
+"""The compiled core beside pure Python, function by function."""
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from hornbook.bpe import native
+from hornbook.bpe.counting import PureCounter
+from hornbook.bpe.encode import PureEncoder
+from hornbook.bpe.engine import PackedCounts
+from hornbook.bpe.library import load
+from hornbook.bpe.patterns import Pattern, find_pattern
+from hornbook.bpe.special import SpecialTokens
+from hornbook.bpe.vocabulary import MergeTable
+
+_library = load()
+if _library is None:
+    pytest.skip("pure Python was asked for", allow_module_level=True)
+LIBRARY = native.declare(_library)
+
+GPT2 = find_pattern("gpt2")
+CL100K = find_pattern("cl100k")
+NO_SPECIALS = SpecialTokens({})
+
+# What the scanner treats apart: contractions and what looks like them, white space of one and several bytes,
+# numbers that are no digits, letters of one to four bytes.
+PIECES = [
+    "a",
+    "Zz",
+    "the",
+    "'s",
+    "'ll",
+    "'",
+    "''",
+    "'r",
+    "'re",
+    " ",
+    "  ",
+    "\n",
+    "\r\n",
+    "\t",
+    "1",
+    "22",
+    "!",
+]
+PIECES += [
+    "-",
+    "\0",
+    "é",
+    "日本",
+    "🙂",
+    "\u3000",
+    "\xa0",
+    "\u2003",
+    "\x85",
+    "\x1c",
+    "Ⅷ",
+    "½",
+    "ﬀ",
+    "\U0001d7d8",
+]
+PIECES += ["\u0301", "\ufeff"]
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=150).map("".join) | st.text(max_size=200)
+SPECIALS = SpecialTokens({"<e>": 256, "<e><e>": 257, "the": 258, "é": 259})
+
+
+def scan(text: bytes, number: int) -> NDArray[np.int64] | None:
+    ends = np.empty(len(text), np.int64)
+    num_pretokens = LIBRARY.hb_scan(text, len(text), ends.ctypes.data, number)
+    return None if num_pretokens < 0 else ends[:num_pretokens]
+
+
+def counts_of(packed: PackedCounts) -> dict[bytes, int]:
+    data, starts = packed.data.tobytes(), [0, *packed.ends.tolist()]
+    found = {
+        data[start:end]: count
+        for start, end, count in zip(starts, packed.ends.tolist(), packed.counts.tolist(), strict=False)
+    }
+    assert len(found) == len(packed.ends)
+    return found
+
+
+@pytest.mark.parametrize("number", range(4))
+@given(TEXTS)
+def test_every_scanner_finds_the_pretokens_of_the_pattern(number: int, text: str) -> None:
+    ends = scan(text.encode(), number)
+    if ends is not None:  # this machine can execute it
+        assert ends.tolist() == GPT2.spans(text.encode()).tolist()
+
+
+def test_scanners_agree_on_every_character_between_two_others() -> None:
+    for before, after in (("a", " b"), (" ", "!")):
+        characters = (chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000)
+        text = "".join([f"{before}{character}{after}" for character in characters]).encode()
+        wanted = GPT2.spans(text)
+        for number in range(4):
+            ends = scan(text, number)
+            assert ends is None or np.array_equal(ends, wanted)
+
+
+def valid_prefix(text: bytes) -> int:
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        return error.start
+    return len(text)
+
+
+@given(st.binary(max_size=80) | st.text(max_size=60).map(str.encode))
+def test_utf8_is_valid_where_python_says_so(text: bytes) -> None:
+    assert LIBRARY.hb_valid_prefix(text, len(text)) == valid_prefix(text)
+
+
+def test_utf8_is_valid_where_python_says_so_for_every_start_of_a_character() -> None:
+    for lead in range(0x80, 0x100):
+        for second in range(256):
+            for rest in (b"", b"\x80", b"\xbf\xbf", b"\x80A", b"AA"):
+                text = bytes([lead, second]) + rest
+                assert LIBRARY.hb_valid_prefix(text, len(text)) == valid_prefix(text), text
+
+
+@pytest.mark.parametrize("pattern", [GPT2, CL100K], ids=lambda pattern: pattern.name)
+@given(texts=st.lists(TEXTS, max_size=4))
+def test_counts_are_those_of_pure_python(pattern: Pattern, texts: list[str]) -> None:
+    ours = native.NativeCounter(LIBRARY, pattern, SPECIALS)
+    theirs = PureCounter(pattern, SPECIALS)
+    for text in texts:
+        ours.add_text(text.encode())
+        theirs.add_text(text.encode())
+    assert counts_of(ours.result()) == counts_of(theirs.result())
+    assert len(ours) == len(theirs)
+
+
+def test_a_counter_keeps_a_million_pretokens_apart_while_it_grows() -> None:
+    # Short and long ones, and pairs that differ by a NUL at the end or in one byte of the last eight.
+    draw = random.Random(0)
+    words = {draw.randbytes(draw.randrange(1, 40)) for _ in range(200_000)}
+    words |= {word + b"\0" for word in list(words)[:50_000]}
+    packed = pack([(word, index) for index, word in enumerate(words, start=1)])
+    counter = native.NativeCounter(LIBRARY, GPT2, NO_SPECIALS)
+    counter.add_counts(packed)
+    counter.add_counts(packed)
+    assert counts_of(counter.result()) == {word: 2 * index for index, word in enumerate(words, start=1)}
+
+
+def test_counts_go_past_32_bits() -> None:
+    counter = native.NativeCounter(LIBRARY, GPT2, NO_SPECIALS)
+    for _ in range(3):
+        counter.add_counts(pack([(b"short", 2**40), (b"longer than sixteen bytes", 2**61)]))
+    assert counts_of(counter.result()) == {b"short": 3 * 2**40, b"longer than sixteen bytes": 3 * 2**61}
+
+
+def pack(words: Sequence[tuple[bytes, int]]) -> PackedCounts:
+    data = np.frombuffer(b"".join(word for word, _ in words), np.uint8)
+    ends = np.cumsum([len(word) for word, _ in words], dtype=np.int64)
+    return PackedCounts(data, ends, np.array([count for _, count in words], np.int64))
+
+
+def random_merges(seed: int, num_merges: int, letters: bytes) -> tuple[MergeTable, dict[bytes, int]]:
+    """Merges in random order: products before their parts, and several ways to one product."""
+    draw = random.Random(seed)
+    tokens = [bytes([value]) for value in range(256)]
+    ids = {token: 260 + token_id for token_id, token in enumerate(tokens)}
+    pairs: dict[tuple[int, int], int] = {}
+    known = [bytes([letter]) for letter in letters]
+    while len(pairs) < num_merges:
+        left, right = draw.choice(known), draw.choice(known)
+        if len(left + right) > 12:
+            continue
+        product = ids.setdefault(left + right, 260 + len(ids))
+        pairs[ids[left], ids[right]] = product
+        known.append(left + right)
+    order = list(pairs)
+    draw.shuffle(order)
+    return {pair: (rank, pairs[pair]) for rank, pair in enumerate(order)}, ids
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+@pytest.mark.parametrize("seed", range(8))
+def test_ids_are_those_of_pure_python(seed: int, dtype: type) -> None:
+    letters = b"ab" if seed % 2 else b"abc '1!\xc3\xa9"
+    merges, ids = random_merges(seed, 200, letters)
+    byte_ids = {value: ids[bytes([value])] for value in range(256)}
+    kind = np.dtype(dtype)
+    handle = native.native_merges(LIBRARY, byte_ids, merges)
+    ours = native.NativeEncoder(LIBRARY, handle, GPT2, kind, 0)  # forgets as often as it may
+    theirs = PureEncoder(byte_ids, merges, GPT2, kind, 1000)
+    draw = random.Random(seed)
+    alphabet = ["a", "b", "ab", "a" * 9, "c", "'", "1", "!", "é", " ", "<e>", "<e><e>", "the"]
+    for size in [*range(30), 62, 63, 64, 65, 66, 100, 300, 1000, 5000]:
+        few = draw.sample(alphabet, draw.randrange(1, 6))
+        text = "".join(draw.choices(few, k=size)).encode()
+        for specials in (SPECIALS, NO_SPECIALS):
+            encoded = ours.encode(text, specials)
+            assert encoded.dtype == kind
+            assert encoded.tolist() == theirs.encode(text, specials).tolist()
+
+
+@pytest.mark.parametrize("pattern", [GPT2, CL100K], ids=lambda pattern: pattern.name)
+@given(text=TEXTS)
+def test_ids_of_any_text_are_those_of_pure_python(pattern: Pattern, text: str) -> None:
+    ours, theirs = ENCODERS[pattern.name]
+    assert ours.encode(text.encode(), SPECIALS).tolist() == theirs.encode(text.encode(), SPECIALS).tolist()
+
+
+def _encoders() -> dict[str, tuple[native.NativeEncoder, PureEncoder]]:
+    merges, ids = random_merges(99, 500, " 'stherl1\n\xc3\xa9".encode("latin-1"))
+    byte_ids = {value: ids[bytes([value])] for value in range(256)}
+    kind = np.dtype(np.uint16)
+    handle = native.native_merges(LIBRARY, byte_ids, merges)
+    return {
+        pattern.name: (
+            native.NativeEncoder(LIBRARY, handle, pattern, kind, 1000),
+            PureEncoder(byte_ids, merges, pattern, kind, 1000),
+        )
+        for pattern in (GPT2, CL100K)
+    }
+
+
+ENCODERS = _encoders()
+
+
+def test_an_encoder_that_forgets_gives_the_same_ids() -> None:
+    merges, ids = random_merges(3, 300, b"abcdefgh")
+    byte_ids = {value: ids[bytes([value])] for value in range(256)}
+    handle = native.native_merges(LIBRARY, byte_ids, merges)
+    kind = np.dtype(np.uint16)
+    small = native.NativeEncoder(LIBRARY, handle, GPT2, kind, 1)
+    large = native.NativeEncoder(LIBRARY, handle, GPT2, kind, 1 << 20)
+    draw = random.Random(1)
+    words = ["".join(draw.choices("abcdefgh", k=draw.randrange(1, 40))) for _ in range(20_000)]
+    text = " ".join(draw.choices(words, k=100_000)).encode()
+    first = small.encode(text, NO_SPECIALS)
+    assert np.array_equal(first, large.encode(text, NO_SPECIALS))
+    assert np.array_equal(first, small.encode(text, NO_SPECIALS))
+    assert np.array_equal(first, large.encode(text, NO_SPECIALS))
+
+
+@pytest.mark.parametrize("size", [3, 100])
+def test_a_byte_that_the_vocabulary_lacks_is_named(size: int) -> None:
+    byte_ids = {value: value for value in range(256) if value != ord("q")}
+    handle = native.native_merges(LIBRARY, byte_ids, {})
+    encoder = native.NativeEncoder(LIBRARY, handle, GPT2, np.dtype(np.uint16), 1000)
+    text = b"ok " + b"a" * size + b"q"
+    with pytest.raises(ValueError, match=f"byte 0x71, at offset {size + 3}, is not in the vocabulary"):
+        encoder.encode(text, NO_SPECIALS)
+    assert encoder.encode(b"ok", NO_SPECIALS).tolist() == [ord("o"), ord("k")]
+
+
+def test_the_largest_ids_and_ranks_have_room() -> None:
+    # 2**21 tokens: the last id beside itself is the pair whose key has all bits set.
+    last = 2**21 - 1
+    byte_ids = dict.fromkeys(range(256), last)
+    handle = native.native_merges(LIBRARY, byte_ids, {})
+    encoder = native.NativeEncoder(LIBRARY, handle, GPT2, np.dtype(np.uint32), 1000)
+    assert encoder.encode(b"aaa", NO_SPECIALS).tolist() == [last] * 3
+    handle = native.native_merges(LIBRARY, byte_ids, {(last, last): (0, 0)})
+    encoder = native.NativeEncoder(LIBRARY, handle, GPT2, np.dtype(np.uint32), 1000)
+    assert encoder.encode(b"aaa", NO_SPECIALS).tolist() == [0, last]
+    handle = native.native_merges(LIBRARY, dict.fromkeys(range(256), 0), {(0, 0): (0, last)})
+    encoder = native.NativeEncoder(LIBRARY, handle, GPT2, np.dtype(np.uint32), 1000)
+    assert encoder.encode(b"aaa", NO_SPECIALS).tolist() == [last, 0]
+
+
+@given(st.lists(st.integers(0, 299), max_size=400))
+def test_tokens_are_joined_as_python_joins_them(ids: list[int]) -> None:
+    tokens = [bytes([value % 256]) * (value % 7 + 1) for value in range(300)]
+    joiner = native.NativeJoiner(LIBRARY, tokens)
+    for kind in (np.uint16, np.uint32, np.int64):
+        assert joiner.join(np.array(ids, kind)) == b"".join(tokens[token_id] for token_id in ids)
+
+
+def test_a_token_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="there is no token 2"):
+        native.NativeJoiner(LIBRARY, [b"a", b"b"]).join(np.array([0, 2, 1]))
