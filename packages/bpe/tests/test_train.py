@@ -15,7 +15,7 @@ import regex  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hornbook.bpe import engine, train_bpe
+from hornbook.bpe import counting, engine, train_bpe
 from hornbook.bpe.counting import PureCounter, count_pretokens, count_source
 from hornbook.bpe.counts import PretokenCounts
 from hornbook.bpe.engine import PackedCounts
@@ -203,6 +203,16 @@ def test_what_the_threads_counted_is_added(path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(engine, "new_counter", Together)
     path.write_text("the cat", encoding="utf-8")
     assert dict(count_pretokens([path] * 4, [], num_threads=2).items()) == {b"the": 4, b" cat": 4}
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 3])
+def test_counters_that_become_too_large_are_added_meanwhile(
+    path: Path, num_threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "_MOST_PRETOKENS", 5)
+    text = " ".join(f"{number % 97}a{number % 89}" for number in range(5_000))
+    path.write_text(text, encoding="utf-8")
+    assert counted(path, [], num_threads, 300) == naive_counts(text, [])
 
 
 def test_a_text_without_any_safe_cut_is_one_pretoken(path: Path) -> None:

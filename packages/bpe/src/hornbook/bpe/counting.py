@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from itertools import accumulate
+from threading import Lock
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from .progress import Progress
 from .sources import Block, InputPath, Source, open_source
 from .special import SpecialTokens, check_special_tokens
 from .threads import ordered_map
+
+# Of a thread's own counter: 32 MB in the core.
+_MOST_PRETOKENS = 1 << 19
 
 
 def count_pretokens(
@@ -67,10 +71,13 @@ def count_source(
 ) -> tuple[PackedCounts, int]:
     """The counts in no particular order, and the number of bytes of text.
 
-    The text is read in the caller's thread. Each thread has a counter of its own; they are added at the end.
+    The text is read in the caller's thread. Each thread has a counter of its own, which is added to the total
+    at the end, or when it is so large that several of them would take memory that matters.
     """
     specials = SpecialTokens(dict.fromkeys(special_tokens, 0))
-    idle: list[engine.Counter] = []
+    total = engine.new_counter(pattern, specials)
+    adding = Lock()
+    idle = [total] if num_threads == 1 else []
 
     def count(block: Block) -> Block:
         block.check_utf8()
@@ -79,7 +86,11 @@ def count_source(
         except IndexError:
             counter = engine.new_counter(pattern, specials)
         counter.add_text(block.text)
-        idle.append(counter)
+        if counter is not total and len(counter) > _MOST_PRETOKENS:
+            with adding:
+                total.add_counts(counter.result())
+        else:
+            idle.append(counter)
         return block
 
     num_bytes = 0
@@ -89,9 +100,9 @@ def count_source(
             num_bytes += len(block.text)
             if progress is not None:
                 progress("count", block.done, source.total)
-    total = idle.pop() if idle else engine.new_counter(pattern, specials)
-    while idle:
-        total.add_counts(idle.pop().result())
+    for counter in idle:
+        if counter is not total:
+            total.add_counts(counter.result())
     return total.result(), num_bytes
 
 
