@@ -10,6 +10,7 @@ uv makes every environment from uv.lock; nox only names them.
 
 import sys
 import sysconfig
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -181,6 +182,9 @@ def build(session: nox.Session) -> None:
         if not bpe.name.endswith(f"-py3-none-{platform}.whl") and sys.platform != "darwin":
             session.error(f"{bpe.name} is for no machine or the wrong one: was the core not compiled?")
         (source,) = directory.glob("hornbook_bpe-*.tar.gz")
+        with tarfile.open(source) as archive:
+            if any("_core." in name for name in archive.getnames()):
+                session.error(f"{source.name} holds a compiled core, of whatever sources")
         use_alone(session, bpe, CHECK_BPE, "compiled core")
         use_alone(session, bpe, CHECK_BPE, "pure Python", HORNBOOK_BPE_PURE="1")
         use_alone(session, source, CHECK_BPE, "compiled core")

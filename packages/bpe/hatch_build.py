@@ -106,7 +106,10 @@ def works(compiler: str) -> bool:
         source = Path(directory) / "try.c"
         source.write_text("#include <stdlib.h>\n", encoding="utf-8")
         command = [compiler, "-shared", "-fPIC", str(source), "-o", str(source.with_suffix(SUFFIX))]
-        return subprocess.run(command, capture_output=True).returncode == 0
+        try:
+            return subprocess.run(command, capture_output=True).returncode == 0
+        except OSError:  # a file of that name, but no program
+            return False
 
 
 def macos_target() -> tuple[list[str], str]:

@@ -554,3 +554,10 @@ def test_memory_of_the_cache_is_bounded_and_a_full_one_changes_nothing(which: st
     if which == "pure":
         (encoder,) = tokenizer._encoder._small_pool._idle
         assert 0 < len(encoder._cache) <= 4_096  # type: ignore[attr-defined]
+
+
+def test_more_merges_than_have_room_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vocabulary, "MAX_MERGES", 1)
+    vocab = {value: bytes([value]) for value in range(256)} | {256: b"ab", 257: b"abc"}
+    with pytest.raises(ValueError, match=r"at most 1 merges \(2\^22 - 2\), this one has 2"):
+        Tokenizer(vocab, [(b"a", b"b"), (b"ab", b"c")])

@@ -1,6 +1,5 @@
 """Counts of pretokens as a value: they can be added, compared, saved and loaded."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -201,6 +200,8 @@ class PretokenCounts:
 
 
 def _digest(header: dict[str, Any], arrays: list[NDArray[Any]]) -> str:
+    import hashlib  # here, because loading OpenSSL takes a tenth of what importing this package may
+
     digest = hashlib.sha256(json.dumps(header).encode())
     for array in arrays:
         digest.update(array.data)

@@ -110,7 +110,7 @@ class PretokenEncoder:
         try:
             ids = [self._byte_ids[value] for value in pretoken]
         except KeyError as error:
-            msg = f"byte 0x{error.args[0]:02x} of {pretoken[:40]!r} is not in the vocabulary"
+            msg = f"byte 0x{error.args[0]:02x} is not in the vocabulary"
             raise ValueError(msg) from None
         return self.merge_short(ids) if len(ids) <= _SHORT_BYTES else self.merge_long(ids)
 

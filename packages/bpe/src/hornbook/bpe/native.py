@@ -82,7 +82,9 @@ class Handle:
         self.address = getattr(library, f"hb_{kind}_new")(*arguments)
         if not self.address:
             raise MemoryError
-        weakref.finalize(self, getattr(library, f"hb_{kind}_free"), self.address)
+        finalizer = weakref.finalize(self, getattr(library, f"hb_{kind}_free"), self.address)
+        # At exit the process ends anyway, and a thread or an exit handler may still use what it has.
+        finalizer.atexit = False
 
 
 class NativeSpecials:
@@ -189,7 +191,7 @@ class NativeEncoder:
             num_ids = self._library.hb_encode_text(
                 self._handle.address, native.address, native.ids_address, text, len(text), ids.ctypes.data
             )
-            return _checked(ids, num_ids, text)
+            return _checked(ids, num_ids)
         parts = specials.split(text.decode())
         encoded = [
             np.array([specials.ids[part]], self._dtype) if index % 2 else self._encode_part(part.encode())
@@ -203,7 +205,7 @@ class NativeEncoder:
         num_ids = self._library.hb_encode_words(
             self._handle.address, text, ends.ctypes.data, len(ends), ids.ctypes.data
         )
-        return _checked(ids, num_ids, text)
+        return _checked(ids, num_ids)
 
 
 def native_merges(library: ctypes.CDLL, byte_ids: Mapping[int, int], merges: "MergeTable") -> Handle:
@@ -226,7 +228,7 @@ class NativeJoiner:
 
     def join(self, ids: NDArray[Any]) -> bytes:
         """The tokens of these ids, one after another."""
-        numbers = np.ascontiguousarray(ids, np.uint32)
+        numbers = np.array(ids, np.uint32)  # a copy, which nobody can change between the two calls
         address, ends = numbers.ctypes.data, self._ends.ctypes.data
         size = self._library.hb_decoded_size(ends, len(self._ends), address, len(numbers))
         if size < 0:
@@ -242,11 +244,10 @@ def _check_memory(status: int) -> None:
         raise MemoryError
 
 
-def _checked(ids: "TokenIds", num_ids: int, text: bytes) -> "TokenIds":
+def _checked(ids: "TokenIds", num_ids: int) -> "TokenIds":
     """The ids that were written, if it went well."""
     if num_ids <= _MISSING_BYTE:
-        value = _MISSING_BYTE - num_ids
-        msg = f"byte 0x{value:02x}, at offset {text.index(value)}, is not in the vocabulary"
+        msg = f"byte 0x{_MISSING_BYTE - num_ids:02x} is not in the vocabulary"
         raise ValueError(msg)
     _check_memory(num_ids)
     ids.resize(num_ids, refcheck=False)  # ids are far fewer than bytes: gives the rest of the memory back

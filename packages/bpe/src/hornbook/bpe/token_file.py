@@ -5,7 +5,6 @@ first id as raw little-endian uint64, if that is known; `<path>.json` the manife
 """
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -89,6 +88,8 @@ class TokenFileWriter:
         self._tokenizer = tokenizer
         self._document_end = document_end
         self._dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+        import hashlib  # here: see counts.py
+
         self._text_sha256 = hashlib.sha256()
         self._document_begins = True  # with the next id
         self._files = ExitStack()
@@ -178,6 +179,8 @@ class _AsideFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.num_items = 0
+        import hashlib
+
         self.sha256 = hashlib.sha256()
         # The random part keeps threads apart, the process id tells whose it was.
         self._aside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.{os.getpid()}.part")

@@ -1,6 +1,5 @@
 """Train a byte-level BPE vocabulary from text, or from pretokens counted before."""
 
-import logging
 from collections.abc import Sequence
 from typing import SupportsIndex
 
@@ -13,8 +12,6 @@ from .patterns import find_pattern
 from .progress import Progress
 from .sources import InputPath, open_source
 from .special import check_special_tokens
-
-logger = logging.getLogger(__name__)
 
 
 def train_bpe(
@@ -141,5 +138,7 @@ def _learn(
     if len(merges) < num_merges:
         wanted = len(tokens) - len(merges) + num_merges
         message = "%s has no pair left to merge: the vocabulary has %d tokens, not %d"
-        logger.warning(message, name, len(tokens), wanted)
+        import logging  # here, because hardly any training needs it
+
+        logging.getLogger(__name__).warning(message, name, len(tokens), wanted)
     return dict(enumerate(tokens)), merges

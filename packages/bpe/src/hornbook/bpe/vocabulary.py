@@ -11,6 +11,9 @@ MergeTable = dict[tuple[int, int], tuple[int, int]]
 MAX_VOCAB_SIZE = 1 << 21
 """Ids stay below 2^21, so that the compiled core packs a pair and what it makes into two machine words."""
 
+MAX_MERGES = (1 << 22) - 2
+"""Nor do more merges fit there. More than tokens they can be only where one token is made in several ways."""
+
 
 def check_vocab(vocab: Mapping[int, bytes]) -> dict[int, bytes]:
     """Return the vocabulary in order of ids.
@@ -94,8 +97,12 @@ def merge_table(merges: Sequence[tuple[bytes, bytes]], ids: Mapping[bytes, int])
 
     Raises:
         TypeError: If a merge is no pair of bytes.
-        ValueError: If a merge is given twice, or its parts or product are not in the vocabulary.
+        ValueError: If a merge is given twice, its parts or product are not in the vocabulary, or there are
+            more than `MAX_MERGES`.
     """
+    if len(merges) > MAX_MERGES:
+        msg = f"a tokenizer has at most {MAX_MERGES:,} merges (2^22 - 2), this one has {len(merges):,}"
+        raise ValueError(msg)
     # One pass without questions, and only if it fails a second one that finds out why: half the time.
     try:
         pairs = [(ids[left], ids[right]) for left, right in merges]

@@ -36,6 +36,11 @@ def read_manifest(path: Path) -> TokenManifest:
         if content["version"] != 1:
             msg = f"has version {content['version']!r}, this program reads 1"
             raise ValueError(msg)
+        for name in required:
+            kind = int if name in ("num_tokens", "vocab_size", "version") else str
+            if type(content[name]) is not kind:
+                msg = f"is no manifest of a token file: {name} is {content[name]!r}"
+                raise ValueError(msg)
         values: dict[str, Any] = {name: content.get(name) for name in (*required, "documents")}
         manifest = TokenManifest(**values)
         expected = manifest.num_tokens * np.dtype(manifest.dtype).itemsize

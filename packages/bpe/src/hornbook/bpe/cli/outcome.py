@@ -9,7 +9,6 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 
-from .spelling import printable
 from .terminal import flush, say
 
 WRONG_INPUT = 2
@@ -24,7 +23,7 @@ def exit_code_of(program: Callable[[], None]) -> int:
         0; 2 on wrong input or a disk that can't be written; 130 after Ctrl-C, 143 after SIGTERM; 141, in
         silence, if nobody reads the output any more (`| head`); what argparse asks for after `--help`.
     """
-    logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
+    logging.basicConfig(handlers=[_SayingHandler()], level=logging.WARNING)
     try:
         with _sigterm_as_exit(), _warnings_in_one_line():
             program()
@@ -46,12 +45,19 @@ def exit_code_of(program: Callable[[], None]) -> int:
     return 0
 
 
+class _SayingHandler(logging.Handler):
+    """What the package logs, as one line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say it."""
+        say(f"warning: {record.getMessage()}")
+
+
 def _end(code: int, line: str) -> int:
     # What was printed before belongs before the complaint; if it can't be, the complaint still counts.
     with contextlib.suppress(OSError):
         flush()
-    # One line that moves no cursor, whatever is in the name of a file.
-    say("".join(map(printable, line)))
+    say(line)
     return code
 
 

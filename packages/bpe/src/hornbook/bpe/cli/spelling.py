@@ -27,6 +27,16 @@ def quoted(token: bytes) -> str:
     return f'"{body}"'
 
 
+def one_line(text: str) -> str:
+    r"""Text of others, the name of a file for instance, so that it stays on its line and moves no cursor.
+
+    Example:
+        >>> one_line("a\x1b]0;owned\x07\nb")
+        'a\\x1b]0;owned\\x07\\x0ab'
+    """
+    return "".join(map(printable, text))
+
+
 def _characters(token: bytes) -> str:
     return token.decode("utf-8", "surrogateescape")
 

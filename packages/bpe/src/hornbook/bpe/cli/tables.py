@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from .spelling import one_line
+
 
 def text_table(rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
     """Align columns, `left` of them to the left, the others, numbers, to the right.
@@ -12,6 +14,7 @@ def text_table(rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
         stories     12
         web      3,456
     """
+    rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
@@ -31,6 +34,6 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
         | :--- | ---: |
         | a\|b | 12 |
     """
-    head, *body = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    head, *body = [[one_line(cell).replace("|", "\\|") for cell in row] for row in rows]
     lines = [head, [":---", *["---:"] * (len(head) - 1)], *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

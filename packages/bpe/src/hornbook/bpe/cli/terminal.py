@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from io import BufferedReader
 from typing import TextIO, cast
 
+from .spelling import one_line
+
 
 def write(text: str) -> None:
     """Write a result. Characters that the terminal's encoding lacks are spelled as escapes."""
@@ -37,11 +39,11 @@ def stdin() -> BufferedReader:
 
 
 def say(line: str) -> None:
-    """Say something about the work, on standard error."""
+    """Say something about the work in one line on standard error, whatever is in the name of a file."""
     # Whoever closed standard error does not want to hear; the exit code still tells.
     with contextlib.suppress(OSError):
         if sys.stderr is not None:
-            sys.stderr.write(f"{line}\n".encode(errors="backslashreplace").decode())
+            sys.stderr.write(f"{one_line(line)}\n".encode(errors="backslashreplace").decode())
             sys.stderr.flush()
 
 

@@ -2,7 +2,8 @@
  * the leftmost first (Sennrich et al. 2016).
  *
  * Short pretokens are most of what there is: the ranks of all neighbours lie in an array, whose least the
- * processor finds several at a time. Long ones queue their places by rank, so that time is linear.
+ * processor finds several at a time. Long ones queue their places by rank, so that time is linear; only if the
+ * merges are out of order, which no learned ones are, a heap holds each place.
  */
 #include "apply.h"
 
@@ -12,7 +13,7 @@
 
 enum {
     ID_BITS = 21,   /* of a token; Python refuses larger vocabularies */
-    RANK_BITS = 22, /* of a merge */
+    RANK_BITS = 22, /* of a merge; Python refuses more than 2^22 - 2 of them */
     BUCKET = 4,     /* slots: 32 bytes, half a line of the cache */
     SHORT_SIZE = 64,
     PLACE_BITS = 7, /* of a place in a short pretoken: rank and place share 31 bits */
@@ -188,6 +189,9 @@ struct hb_queue {
     } *lists;
     int32_t *ranks;
     int64_t num_ranks;
+    int is_ordered;        /* as the merges are; if not, there is only this heap of rank << 32 | place: */
+    uint64_t *heap;
+    int64_t heap_size, heap_room;
 };
 
 static void queue_free(struct hb_queue *queue) {
@@ -196,12 +200,16 @@ static void queue_free(struct hb_queue *queue) {
     free(queue->chunks);
     free(queue->lists);
     free(queue->ranks);
+    free(queue->heap);
     free(queue);
 }
 
-static struct hb_queue *queue_new(int64_t num_merges) {
+static struct hb_queue *queue_new(const hb_merges *merges) {
     struct hb_queue *queue = calloc(1, sizeof *queue);
     if (!queue) return NULL;
+    queue->is_ordered = merges->is_ordered;
+    if (!merges->is_ordered) return queue;
+    const int64_t num_merges = merges->num_merges;
     queue->num_chunks = 1;
     queue->lists = calloc((size_t)num_merges + 1, sizeof *queue->lists);
     queue->ranks = malloc(sizeof *queue->ranks * ((size_t)num_merges + 1));
@@ -250,8 +258,37 @@ static int32_t take_chunk(struct hb_queue *queue) {
     return number;
 }
 
+static int32_t push_on_heap(struct hb_queue *queue, uint64_t item) {
+    if (queue->heap_size == queue->heap_room) {
+        const int64_t room = queue->heap_room ? 2 * queue->heap_room : 256;
+        uint64_t *heap = realloc(queue->heap, sizeof *heap * (size_t)room);
+        if (!heap) return HB_OUT_OF_MEMORY;
+        queue->heap = heap;
+        queue->heap_room = room;
+    }
+    int64_t at = queue->heap_size++;
+    for (int64_t parent; at > 0 && queue->heap[parent = (at - 1) / 2] > item; at = parent)
+        queue->heap[at] = queue->heap[parent];
+    queue->heap[at] = item;
+    return 0;
+}
+
+static uint64_t pop_from_heap(struct hb_queue *queue) {
+    uint64_t *const heap = queue->heap;
+    const uint64_t least = heap[0], last = heap[--queue->heap_size];
+    int64_t at = 0;
+    for (int64_t child; (child = 2 * at + 1) < queue->heap_size; at = child) {
+        if (child + 1 < queue->heap_size && heap[child + 1] < heap[child]) child++;
+        if (heap[child] >= last) break;
+        heap[at] = heap[child];
+    }
+    heap[at] = last;
+    return least;
+}
+
 static int32_t push_place(struct hb_queue *queue, int32_t rank, int32_t place) {
     if (rank == NO_RANK) return 0;
+    if (!queue->is_ordered) return push_on_heap(queue, (uint64_t)rank << 32 | (uint32_t)place);
     int32_t last = queue->lists[rank].last;
     if (!last || queue->chunks[last].num_places == CHUNK_PLACES) {
         const int32_t fresh = take_chunk(queue);
@@ -275,8 +312,8 @@ static int compare_places(const void *left, const void *right) {
 }
 
 /* Takes the places of the least rank out of the queue, into `places`; returns how many, and the rank. In
- * ascending order where that matters: where pairs overlap ("aaa"), or merges are not in order. */
-static int64_t pop_places(struct hb_queue *queue, int is_ordered, int32_t *places, int32_t *rank) {
+ * ascending order where that matters: where pairs overlap ("aaa"). */
+static int64_t pop_places(struct hb_queue *queue, int32_t *places, int32_t *rank) {
     *rank = pop_rank(queue);
     int64_t num_places = 0;
     int is_ascending = 1, is_double = 0;
@@ -295,7 +332,7 @@ static int64_t pop_places(struct hb_queue *queue, int is_ordered, int32_t *place
     queue->chunks[last].next = queue->free_chunk;
     queue->free_chunk = first;
     queue->lists[*rank].first = queue->lists[*rank].last = 0;
-    if (!is_ascending && (is_double || !is_ordered))
+    if (!is_ascending && is_double)
         qsort(places, (size_t)num_places, sizeof *places, compare_places);
     return num_places;
 }
@@ -328,19 +365,20 @@ static int64_t apply_long(const hb_merges *merges, hb_scratch *scratch, const ui
         nodes[i] = (node){merges->byte_ids[bytes[i]], rank, i + 1, i - 1};
         if (push_place(queue, rank, i)) return HB_OUT_OF_MEMORY;
     }
+    while (queue->heap_size) { /* merges out of order: one place at a time */
+        const uint64_t item = pop_from_heap(queue);
+        node *const at = &nodes[(uint32_t)item];
+        if (at->rank == (int32_t)(item >> 32) && merge_at(merges, queue, at, size)) return HB_OUT_OF_MEMORY;
+    }
     int32_t *const places = scratch->ids; /* not needed for the ids before the end */
     while (queue->num_ranks) {
         int32_t rank;
-        const int64_t num_places = pop_places(queue, merges->is_ordered, places, &rank);
+        const int64_t num_places = pop_places(queue, places, &rank);
         for (int64_t i = 0; i < num_places; i++) {
             if (i + 8 < num_places) __builtin_prefetch(&nodes[places[i + 8]]);
             node *const at = &nodes[places[i]];
             if (at->rank != rank) continue; /* the one before overlapped it */
             if (merge_at(merges, queue, at, size)) return HB_OUT_OF_MEMORY;
-            if (queue->num_ranks && queue->ranks[0] < rank) { /* merges out of order: the new pair comes first */
-                while (++i < num_places)
-                    if (push_place(queue, rank, places[i])) return HB_OUT_OF_MEMORY;
-            }
         }
     }
     int64_t num_ids = 0;
@@ -355,7 +393,7 @@ void hb_scratch_free(hb_scratch *scratch) {
 }
 
 /* Room for the ids, and for the nodes of a long pretoken. */
-static int32_t reserve(hb_scratch *scratch, int64_t size, int64_t num_merges) {
+static int32_t reserve(hb_scratch *scratch, int64_t size, const hb_merges *merges) {
     if (size > scratch->size) {
         free(scratch->ids);
         scratch->size = 0;
@@ -364,7 +402,7 @@ static int32_t reserve(hb_scratch *scratch, int64_t size, int64_t num_merges) {
         scratch->size = size;
     }
     if (size <= SHORT_SIZE) return 0;
-    if (!scratch->queue && !(scratch->queue = queue_new(num_merges))) return HB_OUT_OF_MEMORY;
+    if (!scratch->queue && !(scratch->queue = queue_new(merges))) return HB_OUT_OF_MEMORY;
     if (size > scratch->queue->num_nodes) {
         free(scratch->queue->nodes);
         scratch->queue->num_nodes = 0;
@@ -377,7 +415,7 @@ static int32_t reserve(hb_scratch *scratch, int64_t size, int64_t num_merges) {
 
 int64_t hb_apply(const hb_merges *merges, hb_scratch *scratch, const uint8_t *bytes, int64_t size) {
     if (size > INT32_MAX - 1) return HB_OUT_OF_MEMORY; /* places are of 32 bits; it would take 60 GB */
-    if (reserve(scratch, size < SHORT_SIZE ? SHORT_SIZE : size, merges->num_merges)) return HB_OUT_OF_MEMORY;
+    if (reserve(scratch, size < SHORT_SIZE ? SHORT_SIZE : size, merges)) return HB_OUT_OF_MEMORY;
     if (size <= SHORT_SIZE) return apply_short(merges, scratch->ids, bytes, (int)size);
     for (int64_t i = 0; i < size; i++)
         if (merges->byte_ids[bytes[i]] < 0) return missing_byte(merges, bytes);

@@ -2,7 +2,8 @@
  *
  * Plain C11 behind a plain ABI: no Python header, no state outside the handles that *_new returns. A handle
  * may be used by one thread at a time; what is const may be used by many. Texts are UTF-8 and passed as
- * address and size; nothing is read outside them. Functions that can run out of memory say how they report it.
+ * address and size; nothing is read outside them. Pretokens in arrays lie one after another, each ends at ends[i],
+ * and none is empty. Functions that can run out of memory say how they report it.
  */
 #ifndef HORNBOOK_BPE_H
 #define HORNBOOK_BPE_H

@@ -27,6 +27,7 @@ struct hb_encoder {
     int64_t store_used, store_size, store_limit; /* place 0 is not used */
     hb_scratch scratch;
     hb_scanner *scan;
+    int32_t store_is_full;
     int32_t id_bytes; /* 2 or 4 */
     uint32_t num_passed; /* pretokens not found in their first slot */
 };
@@ -61,11 +62,12 @@ static void forget_all(hb_encoder *encoder) {
     memset(encoder->table.slots, 0, sizeof(hb_slot) * (size_t)encoder->table.num_slots);
     encoder->table.num_used = 0;
     encoder->store_used = 1;
+    encoder->store_is_full = 0;
 }
 
 /* Room for a batch more, by growing or by forgetting. */
 static int32_t make_room(hb_encoder *encoder) {
-    if (encoder->table.num_used + HB_BATCH_ROOM > encoder->max_entries) forget_all(encoder);
+    if (encoder->table.num_used + HB_BATCH_ROOM > encoder->max_entries || encoder->store_is_full) forget_all(encoder);
     return hb_table_reserve(&encoder->table, HB_BATCH_ROOM);
 }
 
@@ -74,7 +76,8 @@ static int64_t store_place(hb_encoder *encoder, int64_t size) {
     if (encoder->store_used + size > encoder->store_size) {
         int64_t grown = encoder->store_size ? 2 * encoder->store_size : 1 << 16;
         if (grown > encoder->store_limit) grown = encoder->store_limit;
-        if (encoder->store_used + size > grown) return -1;
+        encoder->store_is_full = encoder->store_used + size > grown;
+        if (encoder->store_is_full) return -1;
         uint8_t *store = realloc(encoder->store, (size_t)grown);
         if (!store) return -1;
         encoder->store = store;

@@ -54,8 +54,9 @@ static inline uint64_t hb_load_part(const uint8_t *at, int64_t size) {
 static inline uint64_t hb_hash_long(const uint8_t *at, int64_t size, const uint64_t *hash_key) {
     uint64_t hash = (uint64_t)size * hash_key[1];
     for (; size > 0; at += 8, size -= 8) {
-        hash = (hash ^ hb_load_part(at, size)) * hash_key[0];
-        hash ^= hash >> 32;
+        /* All 128 bits of the product: of 64 alone, the high bits of the text would reach nothing. */
+        const unsigned __int128 product = (unsigned __int128)(hash ^ hb_load_part(at, size)) * hash_key[0];
+        hash = (uint64_t)product ^ (uint64_t)(product >> 64);
     }
     return hash;
 }
@@ -86,7 +87,8 @@ static const hb_key hb_size_masks[HB_SHORT_BYTES + 1] = {
 static inline hb_key hb_key_of(const uint8_t *at, int64_t size, const uint8_t *readable, const uint64_t *hash_key) {
     if (size > HB_SHORT_BYTES) return (hb_key){hb_hash_long(at, size, hash_key), HB_LONG_MARK | (uint64_t)size};
     const uint64_t size_byte = (uint64_t)size << 56;
-    if (readable - at < 16) return (hb_key){hb_load_part(at, size), hb_load_part(at + 8, size - 8) | size_byte};
+    if (readable - at < 16)
+        return (hb_key){hb_load_part(at, size), (size > 8 ? hb_load_part(at + 8, size - 8) : 0) | size_byte};
     const hb_key mask = hb_size_masks[size];
     return (hb_key){hb_load8(at) & mask.low, (hb_load8(at + 8) & mask.high) | size_byte};
 }

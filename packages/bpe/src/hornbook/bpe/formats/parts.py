@@ -1,6 +1,5 @@
 """What a tokenizer is made of: the value that every file format reads and writes."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +37,8 @@ class Parts:
         ]
         if self.pattern != "gpt2":
             content.append(self.pattern)
+        import hashlib  # here: see counts.py
+
         return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
 
     def ordinary_tokens(self) -> dict[bytes, int]:
