@@ -53,9 +53,6 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "hb_learner_free": (None, [c_void_p]),
 }
 
-# Keys the hash tables: nobody outside can prepare pretokens that collide.
-_HASH_KEY = np.frombuffer(os.urandom(16), np.uint64)
-
 
 @cache
 def declare(library: ctypes.CDLL) -> ctypes.CDLL:
@@ -64,6 +61,15 @@ def declare(library: ctypes.CDLL) -> ctypes.CDLL:
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     return library
+
+
+def _hash_key() -> NDArray[np.uint64]:
+    """A random key for a hash table.
+
+    Nobody outside can prepare pretokens that collide. And each table has its own: what comes out of one in
+    the order of its slots would otherwise go into the next all in one place, in time that is quadratic.
+    """
+    return np.frombuffer(os.urandom(16), np.uint64)
 
 
 class Handle:
@@ -112,7 +118,8 @@ class NativeCounter:
     def __init__(self, library: ctypes.CDLL, pattern: "Pattern", specials: SpecialTokens) -> None:
         self._library, self._pattern, self._specials = library, pattern, specials
         self._native_specials = NativeSpecials.of(library, specials)
-        self._handle = Handle(library, "counter", _HASH_KEY.ctypes.data)
+        key = _hash_key()
+        self._handle = Handle(library, "counter", key.ctypes.data)
 
     def add_text(self, block: bytes) -> None:
         """Count the pretokens of valid UTF-8 between special tokens."""
@@ -174,8 +181,9 @@ class NativeEncoder:
         cache_entries: int,
     ) -> None:
         self._library, self._merges, self._pattern, self._dtype = library, merges, pattern, dtype
+        key = _hash_key()
         self._handle = Handle(
-            library, "encoder", merges.address, dtype.itemsize, cache_entries, _HASH_KEY.ctypes.data
+            library, "encoder", merges.address, dtype.itemsize, cache_entries, key.ctypes.data
         )
         self._slack = _SLACK_BYTES // dtype.itemsize
 

@@ -69,6 +69,7 @@ static HB_NOINLINE int32_t add_any(hb_counter *counter, hb_wanted wanted, const 
         if (hb_same_key(slot->key, wanted.key)) {
             if (hb_is_long(wanted.key) && memcmp((const uint8_t *)(uintptr_t)slot->extra, at, (size_t)size)) continue;
             slot->value += (uint64_t)count;
+            if (slot != wanted.slot) hb_move_forward(&counter->table, wanted.slot, slot);
             return 0;
         }
         if (slot->key.high) continue;

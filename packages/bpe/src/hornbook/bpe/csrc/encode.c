@@ -29,7 +29,6 @@ struct hb_encoder {
     hb_scanner *scan;
     int32_t store_is_full;
     int32_t id_bytes; /* 2 or 4 */
-    uint32_t num_passed; /* pretokens not found in their first slot */
 };
 
 /* `merges` must live as long as the encoder. */
@@ -123,15 +122,6 @@ static int64_t encode_new(hb_encoder *encoder, hb_key key, hb_slot *slot, const 
     return num_bytes;
 }
 
-/* Swaps the pretoken in `slot` with the one where it is looked for first, now and then: so frequent ones come
- * to stand where they are found at once. Every slot between is used, so both are still found. */
-static inline void move_forward(hb_encoder *encoder, hb_slot *first, hb_slot *slot) {
-    if (++encoder->num_passed % 8) return;
-    const hb_slot other = *first;
-    *first = *slot;
-    *slot = other;
-}
-
 /* Ids of one pretoken into `out`, whatever it takes. Returns their bytes, or an error. */
 static HB_NOINLINE int64_t encode_any(hb_encoder *encoder, hb_wanted wanted, const uint8_t *bytes, uint8_t *out) {
     for (hb_slot *slot = wanted.slot;; slot = hb_next_slot(&encoder->table, slot)) {
@@ -140,7 +130,7 @@ static HB_NOINLINE int64_t encode_any(hb_encoder *encoder, hb_wanted wanted, con
         if (slot->extra <= INLINE_BYTES) {
             const int64_t num_bytes = (int64_t)slot->extra;
             memcpy(out, &slot->value, INLINE_BYTES);
-            move_forward(encoder, wanted.slot, slot);
+            hb_move_forward(&encoder->table, wanted.slot, slot);
             return num_bytes;
         }
         const int64_t num_bytes = (int64_t)(slot->extra & ((1 << SIZE_BITS) - 1));

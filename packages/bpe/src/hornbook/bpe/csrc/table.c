@@ -46,6 +46,7 @@ int32_t hb_table_init(hb_table *table, int64_t num_slots, const uint64_t *hash_k
     if (!table->slots) return HB_OUT_OF_MEMORY;
     table->num_slots = num_slots;
     table->num_used = 0;
+    table->num_passed = 0;
     table->shift = 64 - __builtin_ctzll((uint64_t)num_slots);
     for (int i = 0; i < 2; i++) table->hash_key[i] = hash_key[i] | 1; /* odd: no bit of the key is lost */
     return 0;
