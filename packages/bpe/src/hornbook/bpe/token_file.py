@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .engine import TokenIds
+from .formats.files import sync_directory
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -156,15 +157,15 @@ class TokenFileWriter:
             file.sync()
         # From here to the end there is no manifest, rather than one that belongs to other ids.
         self._manifest.path.unlink(missing_ok=True)
-        _sync_folder(self._manifest.path.parent)
+        sync_directory(self._manifest.path.parent)
         self._tokens.publish()
         if documents is not None:
             self._documents.publish()
         else:
             self._documents.path.unlink(missing_ok=True)  # of the file that was there before
-        _sync_folder(self._manifest.path.parent)
+        sync_directory(self._manifest.path.parent)
         self._manifest.publish()
-        _sync_folder(self._manifest.path.parent)
+        sync_directory(self._manifest.path.parent)
         return manifest
 
 
@@ -231,13 +232,3 @@ def _is_running(process_id: int) -> bool:
     except OSError:  # it runs, and is another user's
         return True
     return True
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return  # Windows cannot open folders, and needs no such call
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

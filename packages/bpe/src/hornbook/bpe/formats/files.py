@@ -111,7 +111,7 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
             _write(aside[path], content)
         for path in new:
             aside[path].replace(path)
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
     finally:
         for path in aside.values():
             path.unlink(missing_ok=True)
@@ -136,7 +136,7 @@ def write_directory(directory: Path, contents: Mapping[str, bytes]) -> None:
     try:
         for name, content in contents.items():
             _write(aside / name, content)
-        _sync_directory(aside)
+        sync_directory(aside)
         try:
             aside.rename(directory)
         except OSError:
@@ -145,7 +145,7 @@ def write_directory(directory: Path, contents: Mapping[str, bytes]) -> None:
             if directory.exists():
                 _refuse(directory)
             raise
-        _sync_directory(directory.parent)
+        sync_directory(directory.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -184,7 +184,8 @@ def _refuse(path: Path) -> None:
     raise FileExistsError(msg) from None
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Wait until the names in a directory are on disk."""
     if os.name != "posix":
         return  # Windows cannot open directories, and needs no such call
     descriptor = os.open(directory, os.O_RDONLY)
