@@ -1,0 +1,238 @@
+/* Applies merges to a long pretoken: its places wait in a queue, by the rank of the pair that starts there. */
+#include "apply.h"
+
+#include <stdlib.h>
+
+/* A place of a long pretoken. */
+typedef struct {
+    int32_t id;
+    int32_t rank; /* of the pair that starts here */
+    int32_t after, before;
+} node;
+
+/* Places where pairs start, in chunks that are linked: half a line of the cache each. Number 0 is none. */
+enum { CHUNK_PLACES = 6 };
+typedef struct {
+    int32_t next, num_places, places[CHUNK_PLACES];
+} chunk;
+
+/* Places by the rank of their pair, and a binary heap of the ranks that have any. A pair that went into another
+ * merge leaves its place behind; whoever takes it out sees by the node that its rank has changed. */
+struct hb_queue {
+    node *nodes;
+    int64_t num_nodes; /* room */
+    chunk *chunks;
+    int32_t num_chunks, max_chunks, free_chunk;
+    struct {
+        int32_t first, last;
+    } *lists;
+    int32_t *ranks;
+    int64_t num_ranks;
+    int is_ordered;        /* as the merges are; if not, there is only this heap of rank << 32 | place: */
+    uint64_t *heap;
+    int64_t heap_size, heap_room;
+};
+
+void hb_queue_free(struct hb_queue *queue) {
+    if (!queue) return;
+    free(queue->nodes);
+    free(queue->chunks);
+    free(queue->lists);
+    free(queue->ranks);
+    free(queue->heap);
+    free(queue);
+}
+
+static struct hb_queue *queue_new(const hb_merges *merges) {
+    struct hb_queue *queue = calloc(1, sizeof *queue);
+    if (!queue) return NULL;
+    queue->is_ordered = merges->is_ordered;
+    if (!merges->is_ordered) return queue;
+    const int64_t num_merges = merges->num_merges;
+    queue->num_chunks = 1;
+    queue->lists = calloc((size_t)num_merges + 1, sizeof *queue->lists);
+    queue->ranks = malloc(sizeof *queue->ranks * ((size_t)num_merges + 1));
+    if (queue->lists && queue->ranks) return queue;
+    hb_queue_free(queue);
+    return NULL;
+}
+
+static void push_rank(struct hb_queue *queue, int32_t rank) {
+    int64_t at = queue->num_ranks++;
+    for (int64_t parent; at > 0 && queue->ranks[parent = (at - 1) / 2] > rank; at = parent)
+        queue->ranks[at] = queue->ranks[parent];
+    queue->ranks[at] = rank;
+}
+
+static int32_t pop_rank(struct hb_queue *queue) {
+    int32_t *const ranks = queue->ranks;
+    const int32_t least = ranks[0], last = ranks[--queue->num_ranks];
+    int64_t at = 0;
+    for (int64_t child; (child = 2 * at + 1) < queue->num_ranks; at = child) {
+        if (child + 1 < queue->num_ranks && ranks[child + 1] < ranks[child]) child++;
+        if (ranks[child] >= last) break;
+        ranks[at] = ranks[child];
+    }
+    ranks[at] = last;
+    return least;
+}
+
+/* The number of an empty chunk, 0 if there is no memory. */
+static int32_t take_chunk(struct hb_queue *queue) {
+    int32_t number = queue->free_chunk;
+    if (number) {
+        queue->free_chunk = queue->chunks[number].next;
+    } else {
+        if (queue->num_chunks >= queue->max_chunks) {
+            if (queue->max_chunks > INT32_MAX / 4) return 0;
+            const int32_t more = queue->max_chunks ? 2 * queue->max_chunks : 256;
+            chunk *chunks = realloc(queue->chunks, sizeof *chunks * (size_t)more);
+            if (!chunks) return 0;
+            queue->chunks = chunks;
+            queue->max_chunks = more;
+        }
+        number = queue->num_chunks++;
+    }
+    queue->chunks[number].next = queue->chunks[number].num_places = 0;
+    return number;
+}
+
+static int32_t push_on_heap(struct hb_queue *queue, uint64_t item) {
+    if (queue->heap_size == queue->heap_room) {
+        const int64_t room = queue->heap_room ? 2 * queue->heap_room : 256;
+        uint64_t *heap = realloc(queue->heap, sizeof *heap * (size_t)room);
+        if (!heap) return HB_OUT_OF_MEMORY;
+        queue->heap = heap;
+        queue->heap_room = room;
+    }
+    int64_t at = queue->heap_size++;
+    for (int64_t parent; at > 0 && queue->heap[parent = (at - 1) / 2] > item; at = parent)
+        queue->heap[at] = queue->heap[parent];
+    queue->heap[at] = item;
+    return 0;
+}
+
+static uint64_t pop_from_heap(struct hb_queue *queue) {
+    uint64_t *const heap = queue->heap;
+    const uint64_t least = heap[0], last = heap[--queue->heap_size];
+    int64_t at = 0;
+    for (int64_t child; (child = 2 * at + 1) < queue->heap_size; at = child) {
+        if (child + 1 < queue->heap_size && heap[child + 1] < heap[child]) child++;
+        if (heap[child] >= last) break;
+        heap[at] = heap[child];
+    }
+    heap[at] = last;
+    return least;
+}
+
+static int32_t push_place(struct hb_queue *queue, int32_t rank, int32_t place) {
+    if (rank == HB_NO_RANK) return 0;
+    if (!queue->is_ordered) return push_on_heap(queue, (uint64_t)rank << 32 | (uint32_t)place);
+    int32_t last = queue->lists[rank].last;
+    if (!last || queue->chunks[last].num_places == CHUNK_PLACES) {
+        const int32_t fresh = take_chunk(queue);
+        if (!fresh) return HB_OUT_OF_MEMORY;
+        if (last) {
+            queue->chunks[last].next = fresh;
+        } else {
+            queue->lists[rank].first = fresh;
+            push_rank(queue, rank);
+        }
+        queue->lists[rank].last = last = fresh;
+    }
+    chunk *const full = &queue->chunks[last];
+    full->places[full->num_places++] = place;
+    return 0;
+}
+
+static int compare_places(const void *left, const void *right) {
+    const int32_t a = *(const int32_t *)left, b = *(const int32_t *)right;
+    return (a > b) - (a < b);
+}
+
+/* Takes the places of the least rank out of the queue, into `places`; returns how many, and the rank. In
+ * ascending order where that matters: where pairs overlap ("aaa"). */
+static int64_t pop_places(struct hb_queue *queue, int32_t *places, int32_t *rank) {
+    *rank = pop_rank(queue);
+    int64_t num_places = 0;
+    int is_ascending = 1, is_double = 0;
+    const int32_t first = queue->lists[*rank].first, last = queue->lists[*rank].last;
+    for (int32_t number = first; number; number = queue->chunks[number].next) {
+        const chunk *from = &queue->chunks[number], *next = &queue->chunks[from->next];
+        for (int i = 0; from->next && i < next->num_places; i++) __builtin_prefetch(&queue->nodes[next->places[i]]);
+        for (int i = 0; i < from->num_places; i++) {
+            const node *at = &queue->nodes[from->places[i]];
+            if (at->rank != *rank) continue;
+            is_ascending &= !num_places || places[num_places - 1] < from->places[i];
+            is_double = at->id == queue->nodes[at->after].id;
+            places[num_places++] = from->places[i];
+        }
+    }
+    queue->chunks[last].next = queue->free_chunk;
+    queue->free_chunk = first;
+    queue->lists[*rank].first = queue->lists[*rank].last = 0;
+    if (!is_ascending && is_double)
+        qsort(places, (size_t)num_places, sizeof *places, compare_places);
+    return num_places;
+}
+
+/* Merges the pair at `at` with what follows and queues the pairs that this makes. */
+static int32_t merge_at(const hb_merges *merges, struct hb_queue *queue, node *at, int32_t size) {
+    node *const nodes = queue->nodes, *const gone = &nodes[at->after];
+    const int32_t place = (int32_t)(at - nodes);
+    at->id = merges->products[at->rank];
+    at->after = gone->after;
+    at->rank = gone->rank = HB_NO_RANK;
+    if (at->after < size) {
+        nodes[at->after].before = place;
+        at->rank = hb_rank_of(merges, at->id, nodes[at->after].id);
+        if (push_place(queue, at->rank, place)) return HB_OUT_OF_MEMORY;
+    }
+    if (at->before >= 0) {
+        node *const previous = &nodes[at->before];
+        previous->rank = hb_rank_of(merges, previous->id, at->id);
+        if (push_place(queue, previous->rank, at->before)) return HB_OUT_OF_MEMORY;
+    }
+    return 0;
+}
+
+int32_t hb_reserve_long(const hb_merges *merges, hb_scratch *scratch, int64_t size) {
+    if (!scratch->queue && !(scratch->queue = queue_new(merges))) return HB_OUT_OF_MEMORY;
+    struct hb_queue *const queue = scratch->queue;
+    if (size <= queue->num_nodes) return 0;
+    free(queue->nodes);
+    queue->num_nodes = 0;
+    queue->nodes = malloc(sizeof(node) * (size_t)size);
+    if (!queue->nodes) return HB_OUT_OF_MEMORY;
+    queue->num_nodes = size;
+    return 0;
+}
+
+int64_t hb_apply_long(const hb_merges *merges, hb_scratch *scratch, const uint8_t *bytes, int32_t size) {
+    struct hb_queue *const queue = scratch->queue;
+    node *const nodes = queue->nodes;
+    for (int32_t i = 0; i < size; i++) {
+        const int32_t rank = i + 1 < size ? merges->byte_ranks[bytes[i] << 8 | bytes[i + 1]] : HB_NO_RANK;
+        nodes[i] = (node){merges->byte_ids[bytes[i]], rank, i + 1, i - 1};
+        if (push_place(queue, rank, i)) return HB_OUT_OF_MEMORY;
+    }
+    while (queue->heap_size) { /* merges out of order: one place at a time */
+        const uint64_t item = pop_from_heap(queue);
+        node *const at = &nodes[(uint32_t)item];
+        if (at->rank == (int32_t)(item >> 32) && merge_at(merges, queue, at, size)) return HB_OUT_OF_MEMORY;
+    }
+    int32_t *const places = scratch->ids; /* not needed for the ids before the end */
+    while (queue->num_ranks) {
+        int32_t rank;
+        const int64_t num_places = pop_places(queue, places, &rank);
+        for (int64_t i = 0; i < num_places; i++) {
+            if (i + 8 < num_places) __builtin_prefetch(&nodes[places[i + 8]]);
+            node *const at = &nodes[places[i]];
+            if (at->rank != rank) continue; /* the one before overlapped it */
+            if (merge_at(merges, queue, at, size)) return HB_OUT_OF_MEMORY;
+        }
+    }
+    int64_t num_ids = 0;
+    for (int32_t i = 0; i < size; i = nodes[i].after) scratch->ids[num_ids++] = nodes[i].id;
+    return num_ids;
+}
