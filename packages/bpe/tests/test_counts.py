@@ -303,3 +303,31 @@ def test_the_representation_says_what_was_counted() -> None:
     assert repr(count("a b<e>", specials=["<e>"])) == (
         "PretokenCounts(2 different pretokens, 6 bytes of text, pattern='gpt2', special_tokens=['<e>'])"
     )
+
+
+@pytest.mark.parametrize(
+    ("ends", "counts", "message"),
+    [
+        (np.array([10**9]), np.array([1]), "its pretokens end at 1000000000 and its data at 2"),
+        (np.array([2, 1, 2]), np.array([1, 1, 1]), "pretoken 1 ends before it begins"),
+        (np.array([2]), np.array([0]), "the count of pretoken 0 must be at least 1, got 0"),
+        (np.array([2], np.int32), np.array([1]), "ends must be an array of int64"),
+        ([2], np.array([1]), "ends must be an array of int64"),
+    ],
+)
+def test_counts_that_nobody_counted_are_refused(ends: Any, counts: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        PretokenCounts("gpt2", [], np.frombuffer(b"ab", np.uint8), ends, counts, 2)
+
+
+def test_arrays_and_lists_of_the_caller_stay_the_callers() -> None:
+    data, ends, number, specials = (
+        np.frombuffer(b"ab", np.uint8).copy(),
+        np.array([2]),
+        np.array([1]),
+        ["<e>"],
+    )
+    counts = PretokenCounts("gpt2", specials, data, ends, number, 2)
+    ends[:], data[:] = 2, ord("a")  # still writable
+    specials.append("z")
+    assert counts.special_tokens == ["<e>"]

@@ -198,3 +198,9 @@ def test_a_pattern_is_found_by_name_and_by_regex_and_goes_to_other_processes() -
 def test_what_is_no_pattern_is_refused(pattern: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         find_pattern(pattern)
+
+
+@pytest.mark.parametrize("name", ["cl100k_base", "gpt-2", "gpt2 ", "r50k_base", "o200k.base", ""])
+def test_a_name_that_is_none_is_not_taken_for_a_regex(name: str) -> None:
+    with pytest.raises(ValueError, match="pattern must be one of gpt2, cl100k, o200k or a regex"):
+        find_pattern(name)

@@ -294,3 +294,24 @@ def test_between_the_renames_there_is_no_manifest_rather_than_a_wrong_one(
         tokenizer.encode_file(iter(["new"]), tmp_path / "t")
     assert not (tmp_path / "t.json").exists()
     assert not [name for name in names(tmp_path) if name.endswith("part")]
+
+
+def test_a_text_found_by_a_pattern_or_opened_before_is_not_replaced(tmp_path: Path) -> None:
+    tokenizer = Tokenizer({value: bytes([value]) for value in range(256)}, [])
+    text = tmp_path / "b.txt"
+    text.write_text("text", encoding="utf-8")
+    (tmp_path / "a.txt").write_text("more", encoding="utf-8")
+    pattern = str(tmp_path / "*.txt")
+    with text.open("rb") as file:
+        for source in (pattern, [pattern], [tmp_path / "a.txt", text], file):
+            with pytest.raises(ValueError, match=r"b\.txt is the text, or part of it, and would be replaced"):
+                tokenizer.encode_file(source, text)
+    assert text.read_text(encoding="utf-8") == "text"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a pipe with a name")
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    tokenizer = Tokenizer({value: bytes([value]) for value in range(256)}, [])
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe is no regular file and would be replaced"):
+        tokenizer.encode_file(iter(["text"]), tmp_path / "pipe")

@@ -47,8 +47,8 @@ def encode_corpus(
         )
         raise ValueError(msg)
     threads = check_num_threads(num_threads)
-    _refuse_to_replace(src, path)
     source = sources.open_source(src)
+    _refuse_to_replace(source, path)
     writer = TokenFileWriter(
         path,
         vocab_size=encoder.vocab_size,
@@ -69,11 +69,15 @@ def encode_corpus(
         return writer.finish()
 
 
-def _refuse_to_replace(src: sources.InputPath, dst: Path) -> None:
-    for path in src if isinstance(src, list | tuple) else [src]:
-        if not isinstance(path, str | os.PathLike):
+def _refuse_to_replace(source: sources.Source, dst: Path) -> None:
+    """Refuse to write where the text is read, or over what is no file."""
+    read = [os.fstat(file) if isinstance(file, int) else file.stat() for file in source.files]
+    for target in token_file_paths(dst):
+        if not target.exists():
             continue
-        for target in token_file_paths(dst):
-            if target.exists() and os.path.exists(path) and target.samefile(path):  # noqa: PTH110 - text may be long
-                msg = f"{target} is the text, or part of it, and would be replaced: give dst another name"
-                raise ValueError(msg)
+        if any(os.path.samestat(target.stat(), status) for status in read):
+            msg = f"{target} is the text, or part of it, and would be replaced: give dst another name"
+            raise ValueError(msg)
+        if not target.is_file() and not target.is_dir():  # a folder is refused by name later
+            msg = f"{target} is no regular file and would be replaced: give dst another name"
+            raise ValueError(msg)

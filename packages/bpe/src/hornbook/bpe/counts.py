@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from . import engine
 from .arguments import check_file
 from .engine import PackedCounts
+from .formats.files import sync_directory
 from .ordering import gather, is_ascending, sorted_order
 from .patterns import find_pattern
 from .special import SpecialTokens, check_special_tokens
@@ -55,8 +56,16 @@ class PretokenCounts:
     num_bytes: int
 
     def __post_init__(self) -> None:
-        for array in self.packed:
-            array.flags.writeable = False
+        for name, kind in (("data", np.uint8), ("ends", np.int64), ("counts", np.int64)):
+            array = getattr(self, name)
+            if not isinstance(array, np.ndarray) or array.dtype != kind or array.ndim != 1:
+                msg = f"{name} must be an array of {kind.__name__} in one dimension, got {array!r:.80}"
+                raise TypeError(msg)
+            own = np.ascontiguousarray(array).view()
+            own.flags.writeable = False
+            object.__setattr__(self, name, own)
+        object.__setattr__(self, "special_tokens", list(self.special_tokens))
+        _check_arrays(self.data, self.ends, self.counts)
 
     @classmethod
     def from_packed(
@@ -135,15 +144,17 @@ class PretokenCounts:
         header = {**_FORMAT, **self._settings(), "num_pretokens": len(self), "data_bytes": len(self.data)}
         header["sha256"] = _digest(header, arrays)
         target = Path(path)
-        aside = target.with_name(f".{target.name}.{os.getpid()}.part")
+        # The random part keeps threads apart that save to one place.
+        aside = target.with_name(f".{target.name}.{os.urandom(4).hex()}.{os.getpid()}.part")
         try:
-            with aside.open("wb") as file:
+            with aside.open("xb") as file:
                 file.write(json.dumps(header).encode() + b"\n")
                 for array in arrays:
                     file.write(array.data)
                 file.flush()
                 os.fsync(file.fileno())
             aside.replace(target)
+            sync_directory(target.parent)
         finally:
             aside.unlink(missing_ok=True)
 
@@ -180,7 +191,6 @@ class PretokenCounts:
             msg = "its SHA-256 has changed; it was damaged or edited"
             raise ValueError(msg)
         ends, counts, data = arrays
-        _check_arrays(data, ends, counts)
         return cls(
             header["pattern"],
             header["special_tokens"],

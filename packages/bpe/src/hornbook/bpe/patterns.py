@@ -145,9 +145,9 @@ def _check_custom(pattern: Pattern) -> None:
     if flags & regex.REVERSE:
         msg = f"pattern {pattern.regex!r} searches backwards; take (?r) out of it"
         raise ValueError(msg)
-    if pattern.regex.isalnum() or not pattern.regex:
+    if re.fullmatch(r"[\w\s.-]*", pattern.regex):
         # A misspelled name would otherwise be a regex that matches hardly anything.
-        msg = f"pattern must be one of {names} or a regex, which is more than a word; got {pattern.regex!r}"
+        msg = f"pattern must be one of {names} or a regex, which is more than words; got {pattern.regex!r}"
         raise ValueError(msg)
 
 

@@ -9,7 +9,7 @@ import importlib
 import os
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol, cast, runtime_checkable
 
@@ -56,11 +56,15 @@ class Source:
     Attributes:
         name: For messages.
         total: Bytes in all as `Block.done` counts them, None if unknown.
+        files: What is read, as far as it is known: paths, or the descriptor of an open file.
     """
 
-    def __init__(self, name: str, total: int | None, texts: "Iterable[_Text]") -> None:
+    def __init__(
+        self, name: str, total: int | None, texts: "Iterable[_Text]", files: Sequence[Path | int] = ()
+    ) -> None:
         self.name = name
         self.total = total
+        self.files = files
         self._texts = texts
 
     def blocks(self, cuts: SafeCuts, size: int = BLOCK_BYTES) -> Iterator[Block]:
@@ -102,7 +106,8 @@ def open_source(input_path: InputPath) -> Source:
     if isinstance(input_path, list | tuple):
         return _files_source([file for path in input_path for file in _find_files(path)])
     if isinstance(input_path, Readable):
-        return Source("the file object", None, [_Stream("the file object", input_path)])
+        stream = _Stream("the file object", input_path)
+        return Source("the file object", None, [stream], _descriptors(input_path))
     if isinstance(input_path, Iterable) and not isinstance(input_path, bytes | bytearray | memoryview):
         return Source("the text", None, [_Strings("the text", cast(Iterable[str], input_path))])
     msg = (
@@ -139,7 +144,14 @@ def _files_source(files: list[Path]) -> Source:
     name = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
     # The size of a pipe is unknown.
     total = sum(file.stat().st_size for file in files) if all(map(Path.is_file, files)) else None
-    return Source(name, total, (_File(file) for file in files))
+    return Source(name, total, (_File(file) for file in files), files)
+
+
+def _descriptors(file: object) -> list[int]:
+    try:
+        return [file.fileno()]  # type: ignore[attr-defined]  # what lacks it is no file on disk
+    except (AttributeError, OSError, TypeError):
+        return []
 
 
 class _Text(Protocol):
@@ -303,7 +315,7 @@ def _unzstd(compressed: Iterable[bytes]) -> Iterator[bytes]:
     except ImportError:
         msg = "to read .zst files takes Python 3.14 or the package zstandard: pip install 'hornbook-bpe[zst]'"
         raise ModuleNotFoundError(msg, name="zstandard") from None
-    decompressor = zstandard.ZstdDecompressor()
+    decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)  # all that `zstd --long=31` makes
     return _decompress(compressed, decompressor.decompressobj, zstandard.ZstdError)
 
 

@@ -13,6 +13,8 @@ from .progress import Progress
 from .sources import InputPath, open_source
 from .special import check_special_tokens
 
+_MOST_MERGES = 1 << 31  # no text has more
+
 
 def train_bpe(
     input_path: InputPath,
@@ -120,7 +122,7 @@ def _num_merges(vocab_size: SupportsIndex, special_tokens: Sequence[str]) -> int
         parts = f"256 bytes and {len(special_tokens)} special tokens"
         msg = f"vocab_size must be at least {fewest} ({parts}), got {size}"
         raise ValueError(msg)
-    return size - fewest
+    return min(size - fewest, _MOST_MERGES)
 
 
 def _learn(
