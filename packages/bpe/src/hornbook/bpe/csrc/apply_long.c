@@ -16,8 +16,11 @@ typedef struct {
     int32_t next, num_places, places[CHUNK_PLACES];
 } chunk;
 
-/* Places by the rank of their pair, and a binary heap of the ranks that have any. A pair that went into another
- * merge leaves its place behind; whoever takes it out sees by the node that its rank has changed. */
+/* Places by the rank of their pair, and a binary heap that says what comes first. A pair that went into another
+ * merge leaves its place behind; whoever takes it out sees by the node that its rank has changed.
+ *
+ * If the merges are in order, the heap holds each rank that has places, as rank << 32, and the lists hold the
+ * places; if not, it holds each place by itself, as rank << 32 | place, and there are no lists. */
 struct hb_queue {
     node *nodes;
     int64_t num_nodes; /* room */
@@ -26,9 +29,6 @@ struct hb_queue {
     struct {
         int32_t first, last;
     } *lists;
-    int32_t *ranks;
-    int64_t num_ranks;
-    int is_ordered;        /* as the merges are; if not, there is only this heap of rank << 32 | place: */
     uint64_t *heap;
     int64_t heap_size, heap_room;
 };
@@ -38,7 +38,6 @@ void hb_queue_free(struct hb_queue *queue) {
     free(queue->nodes);
     free(queue->chunks);
     free(queue->lists);
-    free(queue->ranks);
     free(queue->heap);
     free(queue);
 }
@@ -46,34 +45,39 @@ void hb_queue_free(struct hb_queue *queue) {
 static struct hb_queue *queue_new(const hb_merges *merges) {
     struct hb_queue *queue = calloc(1, sizeof *queue);
     if (!queue) return NULL;
-    queue->is_ordered = merges->is_ordered;
     if (!merges->is_ordered) return queue;
-    const int64_t num_merges = merges->num_merges;
     queue->num_chunks = 1;
-    queue->lists = calloc((size_t)num_merges + 1, sizeof *queue->lists);
-    queue->ranks = malloc(sizeof *queue->ranks * ((size_t)num_merges + 1));
-    if (queue->lists && queue->ranks) return queue;
+    queue->lists = calloc((size_t)merges->num_merges + 1, sizeof *queue->lists);
+    if (queue->lists) return queue;
     hb_queue_free(queue);
     return NULL;
 }
 
-static void push_rank(struct hb_queue *queue, int32_t rank) {
-    int64_t at = queue->num_ranks++;
-    for (int64_t parent; at > 0 && queue->ranks[parent = (at - 1) / 2] > rank; at = parent)
-        queue->ranks[at] = queue->ranks[parent];
-    queue->ranks[at] = rank;
+static int32_t push(struct hb_queue *queue, uint64_t item) {
+    if (queue->heap_size == queue->heap_room) {
+        const int64_t room = queue->heap_room ? 2 * queue->heap_room : 256;
+        uint64_t *heap = realloc(queue->heap, sizeof *heap * (size_t)room);
+        if (!heap) return HB_OUT_OF_MEMORY;
+        queue->heap = heap;
+        queue->heap_room = room;
+    }
+    int64_t at = queue->heap_size++;
+    for (int64_t parent; at > 0 && queue->heap[parent = (at - 1) / 2] > item; at = parent)
+        queue->heap[at] = queue->heap[parent];
+    queue->heap[at] = item;
+    return 0;
 }
 
-static int32_t pop_rank(struct hb_queue *queue) {
-    int32_t *const ranks = queue->ranks;
-    const int32_t least = ranks[0], last = ranks[--queue->num_ranks];
+static uint64_t pop(struct hb_queue *queue) {
+    uint64_t *const heap = queue->heap;
+    const uint64_t least = heap[0], last = heap[--queue->heap_size];
     int64_t at = 0;
-    for (int64_t child; (child = 2 * at + 1) < queue->num_ranks; at = child) {
-        if (child + 1 < queue->num_ranks && ranks[child + 1] < ranks[child]) child++;
-        if (ranks[child] >= last) break;
-        ranks[at] = ranks[child];
+    for (int64_t child; (child = 2 * at + 1) < queue->heap_size; at = child) {
+        if (child + 1 < queue->heap_size && heap[child + 1] < heap[child]) child++;
+        if (heap[child] >= last) break;
+        heap[at] = heap[child];
     }
-    ranks[at] = last;
+    heap[at] = last;
     return least;
 }
 
@@ -97,37 +101,9 @@ static int32_t take_chunk(struct hb_queue *queue) {
     return number;
 }
 
-static int32_t push_on_heap(struct hb_queue *queue, uint64_t item) {
-    if (queue->heap_size == queue->heap_room) {
-        const int64_t room = queue->heap_room ? 2 * queue->heap_room : 256;
-        uint64_t *heap = realloc(queue->heap, sizeof *heap * (size_t)room);
-        if (!heap) return HB_OUT_OF_MEMORY;
-        queue->heap = heap;
-        queue->heap_room = room;
-    }
-    int64_t at = queue->heap_size++;
-    for (int64_t parent; at > 0 && queue->heap[parent = (at - 1) / 2] > item; at = parent)
-        queue->heap[at] = queue->heap[parent];
-    queue->heap[at] = item;
-    return 0;
-}
-
-static uint64_t pop_from_heap(struct hb_queue *queue) {
-    uint64_t *const heap = queue->heap;
-    const uint64_t least = heap[0], last = heap[--queue->heap_size];
-    int64_t at = 0;
-    for (int64_t child; (child = 2 * at + 1) < queue->heap_size; at = child) {
-        if (child + 1 < queue->heap_size && heap[child + 1] < heap[child]) child++;
-        if (heap[child] >= last) break;
-        heap[at] = heap[child];
-    }
-    heap[at] = last;
-    return least;
-}
-
 static int32_t push_place(struct hb_queue *queue, int32_t rank, int32_t place) {
     if (rank == HB_NO_RANK) return 0;
-    if (!queue->is_ordered) return push_on_heap(queue, (uint64_t)rank << 32 | (uint32_t)place);
+    if (!queue->lists) return push(queue, (uint64_t)rank << 32 | (uint32_t)place);
     int32_t last = queue->lists[rank].last;
     if (!last || queue->chunks[last].num_places == CHUNK_PLACES) {
         const int32_t fresh = take_chunk(queue);
@@ -136,7 +112,7 @@ static int32_t push_place(struct hb_queue *queue, int32_t rank, int32_t place) {
             queue->chunks[last].next = fresh;
         } else {
             queue->lists[rank].first = fresh;
-            push_rank(queue, rank);
+            if (push(queue, (uint64_t)rank << 32)) return HB_OUT_OF_MEMORY;
         }
         queue->lists[rank].last = last = fresh;
     }
@@ -150,19 +126,18 @@ static int compare_places(const void *left, const void *right) {
     return (a > b) - (a < b);
 }
 
-/* Takes the places of the least rank out of the queue, into `places`; returns how many, and the rank. In
- * ascending order where that matters: where pairs overlap ("aaa"). */
-static int64_t pop_places(struct hb_queue *queue, int32_t *places, int32_t *rank) {
-    *rank = pop_rank(queue);
+/* Takes the places of a rank out of its list, into `places`; returns how many. In ascending order where that
+ * matters: where pairs overlap ("aaa"). */
+static int64_t take_places(struct hb_queue *queue, int32_t rank, int32_t *places) {
     int64_t num_places = 0;
     int is_ascending = 1, is_double = 0;
-    const int32_t first = queue->lists[*rank].first, last = queue->lists[*rank].last;
+    const int32_t first = queue->lists[rank].first, last = queue->lists[rank].last;
     for (int32_t number = first; number; number = queue->chunks[number].next) {
         const chunk *from = &queue->chunks[number], *next = &queue->chunks[from->next];
         for (int i = 0; from->next && i < next->num_places; i++) __builtin_prefetch(&queue->nodes[next->places[i]]);
         for (int i = 0; i < from->num_places; i++) {
             const node *at = &queue->nodes[from->places[i]];
-            if (at->rank != *rank) continue;
+            if (at->rank != rank) continue;
             is_ascending &= !num_places || places[num_places - 1] < from->places[i];
             is_double = at->id == queue->nodes[at->after].id;
             places[num_places++] = from->places[i];
@@ -170,7 +145,7 @@ static int64_t pop_places(struct hb_queue *queue, int32_t *places, int32_t *rank
     }
     queue->chunks[last].next = queue->free_chunk;
     queue->free_chunk = first;
-    queue->lists[*rank].first = queue->lists[*rank].last = 0;
+    queue->lists[rank].first = queue->lists[rank].last = 0;
     if (!is_ascending && is_double)
         qsort(places, (size_t)num_places, sizeof *places, compare_places);
     return num_places;
@@ -216,19 +191,16 @@ int64_t hb_apply_long(const hb_merges *merges, hb_scratch *scratch, const uint8_
         nodes[i] = (node){merges->byte_ids[bytes[i]], rank, i + 1, i - 1};
         if (push_place(queue, rank, i)) return HB_OUT_OF_MEMORY;
     }
-    while (queue->heap_size) { /* merges out of order: one place at a time */
-        const uint64_t item = pop_from_heap(queue);
-        node *const at = &nodes[(uint32_t)item];
-        if (at->rank == (int32_t)(item >> 32) && merge_at(merges, queue, at, size)) return HB_OUT_OF_MEMORY;
-    }
     int32_t *const places = scratch->ids; /* not needed for the ids before the end */
-    while (queue->num_ranks) {
-        int32_t rank;
-        const int64_t num_places = pop_places(queue, places, &rank);
+    while (queue->heap_size) {
+        const uint64_t item = pop(queue);
+        const int32_t rank = (int32_t)(item >> 32);
+        places[0] = (int32_t)(uint32_t)item;
+        const int64_t num_places = queue->lists ? take_places(queue, rank, places) : 1;
         for (int64_t i = 0; i < num_places; i++) {
             if (i + 8 < num_places) __builtin_prefetch(&nodes[places[i + 8]]);
             node *const at = &nodes[places[i]];
-            if (at->rank != rank) continue; /* the one before overlapped it */
+            if (at->rank != rank) continue; /* it went into another merge: that of the one before, for instance */
             if (merge_at(merges, queue, at, size)) return HB_OUT_OF_MEMORY;
         }
     }

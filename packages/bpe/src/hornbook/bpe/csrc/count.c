@@ -124,9 +124,7 @@ int32_t hb_count_words(hb_counter *counter, const uint8_t *data, const int64_t *
     const uint8_t *starts[HB_BATCH + 1];
     const uint8_t *const readable = data + (num_words ? ends[num_words - 1] : 0);
     for (int64_t first = 0; first < num_words; first += HB_BATCH) {
-        const int64_t left = num_words - first, num_found = left < HB_BATCH ? left : HB_BATCH;
-        starts[0] = data + (first ? ends[first - 1] : 0);
-        for (int64_t i = 0; i < num_found; i++) starts[i + 1] = data + ends[first + i];
+        const int64_t num_found = hb_word_starts(data, ends, first, num_words, starts);
         if (count_batch(counter, starts, num_found, readable, counts ? counts + first : NULL))
             return HB_OUT_OF_MEMORY;
     }

@@ -199,9 +199,7 @@ int64_t hb_encode_words(hb_encoder *encoder, const uint8_t *data, const int64_t 
     uint8_t *out = ids;
     for (int64_t first = 0; first < num_words; first += HB_BATCH) {
         if (make_room(encoder)) return HB_OUT_OF_MEMORY;
-        const int64_t left = num_words - first, num_found = left < HB_BATCH ? left : HB_BATCH;
-        starts[0] = data + (first ? ends[first - 1] : 0);
-        for (int64_t i = 0; i < num_found; i++) starts[i + 1] = data + ends[first + i];
+        const int64_t num_found = hb_word_starts(data, ends, first, num_words, starts);
         const int64_t num_bytes = encode_batch(encoder, starts, num_found, readable, out);
         if (num_bytes < 0) return num_bytes;
         out += num_bytes;

@@ -12,6 +12,16 @@ enum { HB_BATCH = 256, HB_BATCH_ROOM = HB_BATCH + 72 };
  * because the pattern looks ahead. Needs at < end. */
 typedef int64_t hb_scanner(const uint8_t *at, const uint8_t *end, const uint8_t **starts);
 
+/* The same for pretokens found elsewhere, `num_words` of them one after another in `data`: where those from number
+ * `first` on start, as many as a batch takes. */
+static inline int64_t hb_word_starts(const uint8_t *data, const int64_t *ends, int64_t first, int64_t num_words,
+                                     const uint8_t **starts) {
+    const int64_t left = num_words - first, num_found = left < HB_BATCH ? left : HB_BATCH;
+    starts[0] = data + (first ? ends[first - 1] : 0);
+    for (int64_t i = 0; i < num_found; i++) starts[i + 1] = data + ends[first + i];
+    return num_found;
+}
+
 /* The fastest one that the running machine can execute. */
 hb_scanner *hb_find_scanner(void);
 

@@ -4,8 +4,8 @@
  * byte. A longer one has 64 bits of hash and its size for a key, and its bytes lie elsewhere, to be compared by
  * the caller. Slots are tried one after the other from where the hash points (linear probing).
  *
- * The hash is multilinear: the two halves of the key times two secret odd numbers, new in every process, and of
- * the sum the highest bits. So nobody can prepare a text whose pretokens all meet in one place.
+ * The hash is multilinear: the two halves of the key times two secret odd numbers, each table's own, and of the
+ * sum the highest bits. So nobody can prepare a text whose pretokens all meet in one place.
  */
 #ifndef HORNBOOK_TABLE_H
 #define HORNBOOK_TABLE_H
