@@ -100,7 +100,7 @@ def encode(data: bytes) -> None:
     byte_ids = {value: value for value in range(256) if value != missing}
     specials = _specials(drawn, len(tokens))
     text = _valid(drawn.rest())
-    compiled = engine.new_encoder(byte_ids, table, _GPT2, dtype, cache_entries)
+    compiled = engine.encoder_factory(byte_ids, table, _GPT2, dtype)(cache_entries)
     pure = PureEncoder(byte_ids, table, _GPT2, dtype, cache_entries)
     for part in (text, text[: len(text) // 2].decode(errors="ignore").encode(), text):
         _check_equal(_ids_or_none(compiled, part, specials), _ids_or_none(pure, part, specials))

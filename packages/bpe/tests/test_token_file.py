@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hornbook.bpe import Tokenizer, corpus, engine, token_file
+from hornbook.bpe import Tokenizer, aside, corpus, engine
 from hornbook.bpe.library import load
 
 END = "<e>"
@@ -282,14 +282,14 @@ def test_between_the_renames_there_is_no_manifest_rather_than_a_wrong_one(
 ) -> None:
     tokenizer = Tokenizer(BYTES, [], ["<|endoftext|>"])
     tokenizer.encode_file(iter(["old"]), tmp_path / "t")
-    publish = token_file._AsideFile.publish
+    publish = aside.AsideFile.publish
 
     def fail(self: Any) -> None:
         if self.path.name == fails:
             raise OSError(errno.EIO, "the disk broke")
         publish(self)
 
-    monkeypatch.setattr(token_file._AsideFile, "publish", fail)
+    monkeypatch.setattr(aside.AsideFile, "publish", fail)
     with pytest.raises(OSError, match="the disk broke"):
         tokenizer.encode_file(iter(["new"]), tmp_path / "t")
     assert not (tmp_path / "t.json").exists()

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from . import engine
 from .arguments import check_file
+from .aside import AsideFile, sync_directory
 from .engine import PackedCounts
-from .formats.files import sync_directory
 from .ordering import gather, is_ascending, sorted_order
 from .patterns import find_pattern
 from .special import SpecialTokens, check_special_tokens
@@ -112,8 +112,7 @@ class PretokenCounts:
             if mine != others:
                 msg = f"counts with {name} {mine!r} and {others!r} do not add up; count both alike"
                 raise ValueError(msg)
-        # Sums of Python integers: those of numpy would wrap around.
-        totals = [sum(counts.counts.tolist()) for counts in (self, other)]
+        totals = [_total(counts.counts) for counts in (self, other)]
         if sum(totals) > _MAX_TOTAL:
             msg = f"counts of {totals[0]} and {totals[1]} pretokens add up to more than 64 bits hold"
             raise OverflowError(msg)
@@ -143,20 +142,13 @@ class PretokenCounts:
         arrays = [getattr(self, name).astype(dtype, copy=False) for name, dtype in _ARRAYS]
         header = {**_FORMAT, **self._settings(), "num_pretokens": len(self), "data_bytes": len(self.data)}
         header["sha256"] = _digest(header, arrays)
-        target = Path(path)
-        # The random part keeps threads apart that save to one place.
-        aside = target.with_name(f".{target.name}.{os.urandom(4).hex()}.{os.getpid()}.part")
-        try:
-            with aside.open("xb") as file:
-                file.write(json.dumps(header).encode() + b"\n")
-                for array in arrays:
-                    file.write(array.data)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(target)
-            sync_directory(target.parent)
-        finally:
-            aside.unlink(missing_ok=True)
+        with AsideFile(Path(path)) as file:
+            file.write(json.dumps(header).encode() + b"\n")
+            for array in arrays:
+                file.write(array.data)
+            file.sync()
+            file.publish()
+            sync_directory(file.path.parent)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -256,6 +248,12 @@ def _parse_header(line: bytes) -> dict[str, Any]:
     return header
 
 
+def _total(counts: NDArray[np.int64]) -> int:
+    """The exact sum of positive counts: in 64 bits alone it would wrap around."""
+    low = int((counts & 0xFFFFFFFF).sum())
+    return (int((counts >> 32).sum()) << 32) + low
+
+
 def _check_arrays(data: NDArray[np.uint8], ends: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
     """Refuse arrays that `save` would not have written.
 
@@ -269,7 +267,7 @@ def _check_arrays(data: NDArray[np.uint8], ends: NDArray[np.int64], counts: NDAr
     elif (counts <= 0).any():
         index = int(np.argmax(counts <= 0))
         msg = f"the count of pretoken {index} must be at least 1, got {counts[index]}"
-    elif sum(counts.tolist()) > _MAX_TOTAL:
+    elif _total(counts) > _MAX_TOTAL:
         msg = "its counts do not add up within 64 bits"
     elif not is_ascending(data, ends):
         msg = "its pretokens are not in ascending order or not different"

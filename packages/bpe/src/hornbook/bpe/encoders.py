@@ -3,14 +3,13 @@
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .arguments import check_choice, check_num_threads
 from .cuts import SafeCuts, byte_blocks
-from .engine import Encoder, EncoderFactory, TokenIds, encoder_factory, valid_prefix
+from .engine import Encoder, EncoderFactory, TokenIds, encoder_factory, id_dtype, valid_prefix
 from .patterns import Pattern
 from .special import SpecialTokens
 from .threads import ordered_map
@@ -124,7 +123,7 @@ class TextEncoder:
     ) -> None:
         self.vocab_size = vocab_size
         self._pattern = pattern
-        self._dtype: np.dtype[Any] = np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
+        self._dtype = id_dtype(vocab_size)
         self._byte_ids = {value: ids[byte] for value in range(256) if (byte := bytes([value])) in ids}
         factory = encoder_factory(self._byte_ids, merges, pattern, self._dtype)
         self._pool = EncoderPool(factory, _CACHE_ENTRIES)

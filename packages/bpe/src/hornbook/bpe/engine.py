@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from .library import load
 
 if TYPE_CHECKING:
+    import ctypes
+
     from .patterns import Pattern
     from .progress import Progress
     from .special import SpecialTokens
@@ -69,12 +71,31 @@ class Joiner(Protocol):
         """The tokens of these ids, all of which must exist."""
 
 
+def id_dtype(vocab_size: int) -> np.dtype[Any]:
+    """The type of the ids: uint16 if it holds them all, else uint32.
+
+    Example:
+        >>> id_dtype(65_536), id_dtype(65_537)
+        (dtype('uint16'), dtype('uint32'))
+    """
+    return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
+
+
+def _core() -> "ctypes.CDLL | None":
+    """The compiled core, ready to be called; None if pure Python serves."""
+    if (library := load()) is None:
+        return None
+    from .native import declare
+
+    return declare(library)
+
+
 def new_counter(pattern: "Pattern", specials: "SpecialTokens") -> Counter:
     """A counter of pretokens."""
-    if (library := load()) is not None:
-        from .native import NativeCounter, declare
+    if (core := _core()) is not None:
+        from .native import NativeCounter
 
-        return NativeCounter(declare(library), pattern, specials)
+        return NativeCounter(core, pattern, specials)
     from .counting import PureCounter
 
     return PureCounter(pattern, specials)
@@ -84,11 +105,10 @@ def learn_merges(
     counts: PackedCounts, num_merges: int, tie_break: str, progress: "Progress | None" = None
 ) -> list[tuple[bytes, bytes]]:
     """Learn merges from counted pretokens."""
-    if (library := load()) is not None:
-        from .native import declare
+    if (core := _core()) is not None:
         from .native_learn import learn_merges as learn
 
-        return learn(declare(library), *counts, num_merges, tie_break, progress)
+        return learn(core, *counts, num_merges, tie_break, progress)
     from .merges import learn_merges as learn_slowly
 
     return learn_slowly(*counts, num_merges, tie_break, progress)
@@ -98,12 +118,11 @@ def encoder_factory(
     byte_ids: Mapping[int, int], merges: "MergeTable", pattern: "Pattern", dtype: np.dtype[Any]
 ) -> EncoderFactory:
     """What makes encoders for one vocabulary."""
-    if (library := load()) is not None:
-        from .native import NativeEncoder, declare, native_merges
+    if (core := _core()) is not None:
+        from .native import NativeEncoder, native_merges
 
-        declare(library)
-        shared = native_merges(library, byte_ids, merges)
-        return lambda cache_entries: NativeEncoder(library, shared, pattern, dtype, cache_entries)
+        shared = native_merges(core, byte_ids, merges)
+        return lambda cache_entries: NativeEncoder(core, shared, pattern, dtype, cache_entries)
     from .encode import PureEncoder
 
     return lambda cache_entries: PureEncoder(
@@ -111,23 +130,12 @@ def encoder_factory(
     )
 
 
-def new_encoder(
-    byte_ids: Mapping[int, int],
-    merges: "MergeTable",
-    pattern: "Pattern",
-    dtype: np.dtype[Any],
-    cache_entries: int,
-) -> Encoder:
-    """An encoder that remembers about `cache_entries` pretokens."""
-    return encoder_factory(byte_ids, merges, pattern, dtype)(cache_entries)
-
-
 def new_joiner(tokens: Sequence[bytes]) -> Joiner:
     """What joins tokens, whose ids are their indices."""
-    if (library := load()) is not None:
-        from .native import NativeJoiner, declare
+    if (core := _core()) is not None:
+        from .native import NativeJoiner
 
-        return NativeJoiner(declare(library), tokens)
+        return NativeJoiner(core, tokens)
     from .decode import PureJoiner
 
     return PureJoiner(tokens)
@@ -140,10 +148,8 @@ def valid_prefix(text: bytes) -> int:
         >>> valid_prefix("né".encode()[:-1])
         1
     """
-    if (library := load()) is not None:
-        from .native import declare
-
-        length: int = declare(library).hb_valid_prefix(text, len(text))
+    if (core := _core()) is not None:
+        length: int = core.hb_valid_prefix(text, len(text))
         return length
     try:
         text.decode()

@@ -6,8 +6,6 @@ first id as raw little-endian uint64, if that is known; `<path>.json` the manife
 
 import errno
 import json
-import os
-import re
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,8 +15,8 @@ from typing import Any, Self, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from .engine import TokenIds
-from .formats.files import sync_directory
+from .aside import AsideFile, remove_leftovers, sync_directory
+from .engine import TokenIds, id_dtype
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -88,7 +86,7 @@ class TokenFileWriter:
         self._vocab_size = vocab_size
         self._tokenizer = tokenizer
         self._document_end = document_end
-        self._dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+        self._dtype = id_dtype(vocab_size).newbyteorder("<")
         import hashlib  # here: see counts.py
 
         self._text_sha256 = hashlib.sha256()
@@ -97,10 +95,11 @@ class TokenFileWriter:
 
     def __enter__(self) -> Self:
         for path in self._paths:
-            _remove_leftovers(path)
-        self._tokens, self._documents, self._manifest = (
-            self._files.enter_context(_AsideFile(path)) for path in self._paths
-        )
+            remove_leftovers(path)
+        tokens, documents, manifest = self._paths
+        self._tokens = self._files.enter_context(_HashedFile(tokens))
+        self._documents = self._files.enter_context(_HashedFile(documents))
+        self._manifest = self._files.enter_context(AsideFile(manifest))
         return self
 
     def __exit__(
@@ -121,7 +120,7 @@ class TokenFileWriter:
         """
         if self._document_end is not None:
             self._add_documents(ids, self._document_end[1], begins_text=begins_text)
-        self._tokens.write(ids.astype(self._dtype, copy=False))
+        self._tokens.add(ids.astype(self._dtype, copy=False))
         self._text_sha256.update(text)
 
     def _add_documents(self, ids: TokenIds, end_id: int, *, begins_text: bool) -> None:
@@ -132,7 +131,7 @@ class TokenFileWriter:
         self._document_begins = len(begins) > 0 and begins[-1] == len(ids)
         if self._document_begins:
             begins = begins[:-1]
-        self._documents.write((begins + self._tokens.num_items).astype("<u8"))
+        self._documents.add((begins + self._tokens.num_items).astype("<u8"))
 
     def finish(self) -> TokenManifest:
         """Sync everything to disk and give it its names; then the manifest is there to be read."""
@@ -152,7 +151,7 @@ class TokenFileWriter:
             text=self._text_sha256.hexdigest(),
             documents=documents,
         )
-        self._manifest.write(np.frombuffer(json.dumps(asdict(manifest), indent=2).encode() + b"\n", np.uint8))
+        self._manifest.write(json.dumps(asdict(manifest), indent=2).encode() + b"\n")
         for file in (self._tokens, self._documents, self._manifest):
             file.sync()
         # From here to the end there is no manifest, rather than one that belongs to other ids.
@@ -174,61 +173,17 @@ def token_file_paths(path: Path) -> tuple[Path, Path, Path]:
     return path, path.with_name(f"{path.name}.documents"), path.with_name(f"{path.name}.json")
 
 
-class _AsideFile:
-    """A file under a hidden name, which goes away unless it is published."""
+class _HashedFile(AsideFile):
+    """Counts what is written, and its SHA-256."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.num_items = 0
+        super().__init__(path)
         import hashlib
 
         self.sha256 = hashlib.sha256()
-        # The random part keeps threads apart, the process id tells whose it was.
-        self._aside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.{os.getpid()}.part")
+        self.num_items = 0
 
-    def __enter__(self) -> Self:
-        self._file = self._aside.open("xb")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            self._file.close()  # writes what is left in its buffer, for which there may be no room
-        finally:
-            self._aside.unlink(missing_ok=True)
-
-    def write(self, items: NDArray[Any]) -> None:
-        self._file.write(items.data)
+    def add(self, items: NDArray[Any]) -> None:
+        self.write(items.data)
         self.sha256.update(items.data)
         self.num_items += len(items)
-
-    def sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def publish(self) -> None:
-        self._file.close()  # Windows renames no open file
-        self._aside.replace(self.path)
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Delete what killed processes left of an earlier try at this file."""
-    for aside in path.parent.glob(f".{_literal(path.name)}.*.part"):
-        match = re.fullmatch(r"[0-9a-f]{8}\.(\d+)\.part", aside.name[len(path.name) + 2 :])
-        if match is not None and not _is_running(int(match[1])):
-            aside.unlink(missing_ok=True)
-
-
-def _literal(name: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", name)
-
-
-def _is_running(process_id: int) -> bool:
-    if os.name != "posix":  # there, asking a process with a signal would end it
-        return True
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it runs, and is another user's
-        return True
-    return True

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..engine import id_dtype
 from ..tokenizer import Tokenizer
 from .measure import PILE_BYTES, Measurement, measure
 from .meter import Meter
@@ -90,10 +91,6 @@ def _longest(tokenizer: Tokenizer) -> list[bytes]:
     return [vocab[i] for i in np.argsort(-lengths, kind="stable")[:NUM_LONGEST].tolist()]
 
 
-def _id_type(tokenizer: Tokenizer) -> str:
-    return "uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32"
-
-
 def _vocabulary_rows(tokenizers: dict[str, Tokenizer]) -> list[list[str]]:
     columns = [
         [
@@ -101,7 +98,7 @@ def _vocabulary_rows(tokenizers: dict[str, Tokenizer]) -> list[list[str]]:
             f"{tokenizer.vocab_size:,}",
             f"{len(tokenizer.merges):,}",
             tokenizer.pattern,
-            _id_type(tokenizer),
+            id_dtype(tokenizer.vocab_size).name,
             *map(quoted, _longest(tokenizer)),
         ]
         for name, tokenizer in tokenizers.items()
@@ -138,7 +135,7 @@ def _ratio(value: float | None) -> str:
 def _notes(tokenizers: dict[str, Tokenizer], measurements: list[Measurement]) -> list[str]:
     notes = ["Special tokens count neither as bytes nor as tokens."]
     for name, tokenizer in tokenizers.items():
-        last, kind = tokenizer.vocab_size - 1, _id_type(tokenizer)
+        last, kind = tokenizer.vocab_size - 1, id_dtype(tokenizer.vocab_size).name
         reason = "they fit uint16 (0 to 65,535), 2 bytes a token; int32 would take twice as much"
         if kind == "uint32":
             reason = "too many for uint16 (0 to 65,535); uint32 takes 4 bytes a token"
@@ -163,7 +160,7 @@ def _as_json(
                 "num_merges": len(tokenizer.merges),
                 "pattern": tokenizer.pattern,
                 "fingerprint": tokenizer.fingerprint,
-                "dtype": _id_type(tokenizer),
+                "dtype": id_dtype(tokenizer.vocab_size).name,
                 "longest_tokens": [quoted(token) for token in _longest(tokenizer)],
             }
             for name, tokenizer in tokenizers.items()

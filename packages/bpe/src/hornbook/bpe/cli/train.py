@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..arguments import TIE_BREAKS
 from ..tokenizer import Tokenizer
 from .meter import Meter
 from .options import add_cutting, add_inputs, add_work, check_new, cutting, source
@@ -52,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_cutting(parser)
     parser.add_argument(
         "--tie-break",
-        choices=("greatest bytes", "smallest ids"),
-        default="greatest bytes",
+        choices=TIE_BREAKS,
+        default=TIE_BREAKS[0],
         help="which of equally frequent pairs is merged: the one of greatest bytes (Stanford CS336), or of "
         "smallest ids (Hugging Face) (default: %(default)s)",
     )

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..aside import sync_directory
+
 # A foreign value in an error message: cut short, however deep or long it is.
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = _short.maxlong = 80
@@ -182,14 +184,3 @@ def _refuse(path: Path) -> None:
     what = "directory" if path.is_dir() else "file"
     msg = f"{path} exists and holds something else; save into a new {what}, or remove it first"
     raise FileExistsError(msg) from None
-
-
-def sync_directory(directory: Path) -> None:
-    """Wait until the names in a directory are on disk."""
-    if os.name != "posix":
-        return  # Windows cannot open directories, and needs no such call
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
