@@ -14,6 +14,7 @@ import pytest
 from hornbook.bpe import Tokenizer
 from hornbook.bpe.formats.gpt2 import printable
 from hornbook.bpe.patterns import CL100K_PATTERN, GPT2_PATTERN, O200K_PATTERN, find_pattern
+from json_nodes import places, replaced
 
 SPECIALS = ["<|endoftext|>", "<|endoftext|><|endoftext|>", "<|my token|>", "é!é"]
 CUSTOM = r"\p{Lu}?\p{Ll}+|\p{N}{2}|[^\S\r\n]+(?=\S)|.|\n"
@@ -214,21 +215,6 @@ VALUES: list[Any] = [
 ]
 
 
-def places(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The way to every node; of long lists and objects, to the first and the last."""
-    keys = list(node) if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
-    few = [*keys][:1] + [*keys][-1:] if len(keys) > 15 else keys
-    return [path, *(place for key in few for place in places(node[key], (*path, key)))]
-
-
-def replaced(node: Any, path: tuple[Any, ...], value: Any) -> Any:
-    if not path:
-        return value
-    copy = node.copy()
-    copy[path[0]] = replaced(node[path[0]], path[1:], value)
-    return copy
-
-
 def a_file(form: str, path: Path) -> dict[str, Any]:
     """A small tokenizer.json of one of the forms in the wild."""
     pattern = {"gpt2": "gpt2", "llama": O200K_PATTERN, "custom": CUSTOM}[form]
@@ -270,7 +256,7 @@ def test_any_field_changed_to_anything_gives_tokenizers_ids_or_is_refused(
     sample = [generated(seed, 25) for seed in range(4)]
     sample += ["<|endoftext|>x <|endoftext|><|endoftext|>", " a b x", "\r"]
     read = refused = 0
-    for place in places(content):
+    for place in places(content, ends=1, few=15):
         for value in VALUES:
             changed = json.dumps(replaced(content, place, value))
             file.write_text(changed, encoding="utf-8")

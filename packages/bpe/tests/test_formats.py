@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hornbook.bpe import Tokenizer
 from hornbook.bpe.formats import Parts, directory, gpt2, huggingface, tiktoken
 from hornbook.bpe.formats.files import parse_json, write_files
+from json_nodes import places, replaced
 
 MERGES = [(b"t", b"h"), (b"th", b"e"), (b" ", b"the"), (b"\xc3", b"\xa9"), (b"a", b"a"), (b"aa", b"a")]
 SPECIALS = ("<|endoftext|>", "a b", "é!é")
@@ -168,21 +169,6 @@ def test_damaged_bytes_raise_nothing_but_value_errors(name: str, data: st.DataOb
 
 
 WRONG: list[Any] = [None, True, -1, 0, 1.5, 1 << 40, 10**4000, "", "x", "\ud800", [], [[]], {}, {"type": "x"}]
-
-
-def places(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The way to every node of a JSON document; of long lists and objects, to the first and the last few."""
-    keys = list(node) if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
-    few = [*keys][:3] + [*keys][-3:] if len(keys) > 30 else keys
-    return [path, *(place for key in few for place in places(node[key], (*path, key)))]
-
-
-def replaced(node: Any, path: tuple[Any, ...], value: Any) -> Any:
-    if not path:
-        return value
-    copy = node.copy()
-    copy[path[0]] = replaced(node[path[0]], path[1:], value)
-    return copy
 
 
 @every_format

@@ -2,10 +2,8 @@
 
 import ctypes
 import random
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hornbook.bpe import library, native_learn
-from hornbook.bpe.merges import byte_order, learn_merges, pack_words
+from hornbook.bpe.merges import learn_merges, pack_words
 from hornbook.bpe.native import declare
+from naive import Merges, naive_merges
 
-Merges = list[tuple[bytes, bytes]]
 Learn = Callable[..., Merges]
 
 CORE = library.load()
@@ -32,34 +30,6 @@ needs_core = pytest.mark.skipif(CORE is None, reason="there is no compiled core"
 word_counts = st.dictionaries(
     st.binary(min_size=1, max_size=12) | st.text("ab", min_size=1).map(str.encode), st.integers(1, 5)
 )
-
-
-def naive_merges(words: dict[bytes, int], num_merges: int, rule: str) -> Merges:
-    """Count every pair anew for each merge; tokens are their bytes."""
-    split = {word: [bytes([value]) for value in word] for word in words}
-    ids = {bytes([value]): number for value, number in enumerate(byte_order())}
-
-    def rank(pair: tuple[bytes, bytes]) -> Any:
-        return pair if rule == "greatest bytes" else (-ids[pair[0]], -ids[pair[1]])
-
-    merges: Merges = []
-    while len(merges) < num_merges:
-        counts: Counter[tuple[bytes, bytes]] = Counter()
-        for word, tokens in split.items():
-            for pair in pairwise(tokens):
-                counts[pair] += words[word]
-        if not counts:
-            break
-        best = max(counts, key=lambda pair: (counts[pair], rank(pair)))
-        merges.append(best)
-        ids[best[0] + best[1]] = len(ids)
-        for tokens in split.values():
-            place = 0
-            while place < len(tokens) - 1:
-                if (tokens[place], tokens[place + 1]) == best:
-                    tokens[place : place + 2] = [best[0] + best[1]]
-                place += 1
-    return merges
 
 
 def corpus(seed: int) -> dict[bytes, int]:

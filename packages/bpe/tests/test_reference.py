@@ -4,15 +4,13 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import regex  # type: ignore[import-untyped]
 
 from hornbook.bpe import GPT2_PATTERN, Tokenizer, library, train_bpe
-
-Merges = list[tuple[bytes, bytes]]
+from naive import Merges, naive_merges
 
 SPECIALS = ["<e>", "<e><e>", "e><", "ab", "ba", "a b", "é", "\n\n", " <|endoftext|>", "<|endoftext|>"]
 SPELLED = (
@@ -40,21 +38,9 @@ def apply_merge(tokens: list[bytes], pair: tuple[bytes, bytes]) -> list[bytes]:
 
 def reference_train(text: str, num_merges: int, specials: list[str]) -> Merges:
     """Count every pair anew for each merge."""
-    words = Counter(
-        w for part in reference_split(text, specials)[::2] for w in regex.findall(GPT2_PATTERN, part)
-    )
-    spelled = {word: [bytes([byte]) for byte in word.encode()] for word in words}
-    merges: Merges = []
-    while len(merges) < num_merges:
-        counts: Counter[tuple[bytes, bytes]] = Counter()
-        for word, tokens in spelled.items():
-            for pair in pairwise(tokens):
-                counts[pair] += words[word]
-        if not counts:
-            break
-        merges.append(max(counts, key=lambda pair: (counts[pair], pair)))
-        spelled = {word: apply_merge(tokens, merges[-1]) for word, tokens in spelled.items()}
-    return merges
+    ordinary = reference_split(text, specials)[::2]
+    words = Counter(word.encode() for part in ordinary for word in regex.findall(GPT2_PATTERN, part))
+    return naive_merges(words, num_merges)
 
 
 def reference_encode(text: str, ids: dict[bytes, int], merges: Merges, specials: list[str]) -> list[int]:

@@ -5,7 +5,6 @@ import logging
 import random
 import threading
 from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +21,7 @@ from hornbook.bpe.engine import PackedCounts
 from hornbook.bpe.patterns import CL100K_PATTERN, GPT2_PATTERN, find_pattern
 from hornbook.bpe.sources import open_source
 from hornbook.bpe.train import train_from_counts
-
-Merges = list[tuple[bytes, bytes]]
-
-
-def naive_merges(words: dict[bytes, int], num_merges: int) -> Merges:
-    split = {word: [bytes([value]) for value in word] for word in words}
-    merges: Merges = []
-    while len(merges) < num_merges:
-        counts: Counter[tuple[bytes, bytes]] = Counter()
-        for word, tokens in split.items():
-            for pair in pairwise(tokens):
-                counts[pair] += words[word]
-        if not counts:
-            break
-        best = max(counts, key=lambda pair: (counts[pair], pair))
-        merges.append(best)
-        for tokens in split.values():
-            place = 0
-            while place < len(tokens) - 1:
-                if (tokens[place], tokens[place + 1]) == best:
-                    tokens[place : place + 2] = [best[0] + best[1]]
-                place += 1
-    return merges
+from naive import naive_merges
 
 
 def naive_counts(text: str, specials: list[str], pattern: str = GPT2_PATTERN) -> Counter[bytes]:
