@@ -8,10 +8,12 @@
 uv makes every environment from uv.lock; nox only names them.
 """
 
+import csv
 import sys
 import sysconfig
 import tarfile
 import tempfile
+from itertools import zip_longest
 from pathlib import Path
 
 import nox
@@ -105,6 +107,38 @@ def openai(session: nox.Session) -> None:
 def e2e(session: nox.Session) -> None:
     """The main job as a user runs it: train, stop, resume, generate. Minutes."""
     uv_run_root(session, "pytest", "apps", "tests", "-m", "e2e", *session.posargs)
+
+
+@nox.session
+def loss(session: nox.Session) -> None:
+    """Train 40 steps here and at another commit; every loss must be the same, bit for bit. Minutes.
+
+    For refactors of nn, optim and trainer. Arguments: the commit (HEAD, if not given), then flags of
+    apps/train_ts.py, such as --train-text and --valid-text.
+    """
+    commit, *flags = session.posargs or ["HEAD"]
+    with tempfile.TemporaryDirectory() as name:
+        other = Path(name, "other")
+        other.mkdir()
+        session.run("git", "archive", f"--output={name}/other.tar", commit, external=True)
+        session.run("tar", "-xf", f"{name}/other.tar", "-C", str(other), external=True)
+        curves: list[list[tuple[str, ...]]] = []
+        for tree in (other, ROOT):
+            out = Path(name, f"run-{len(curves)}")
+            arguments = ["--preset=demo", "--num-steps=40", "--warmup-steps=10", "--eval-interval-steps=10"]
+            arguments += [f"--out={out}", f"--data-dir={out}-data", "--device=cpu", *flags]
+            # One thread: how many there are changes the order of sums.
+            variables = {"OMP_NUM_THREADS": "1", "UV_PROJECT_ENVIRONMENT": str(tree / ".nox" / "loss")}
+            command = ["uv", "run", "--locked", f"--project={tree}", str(tree / "apps" / "train_ts.py")]
+            session.run(*command, *arguments, env=variables, external=True)
+            with (out / "metrics.csv").open(newline="") as file:
+                curves.append(
+                    [(row["step"], row["train_loss"], row["val_loss"]) for row in csv.DictReader(file)]
+                )
+    for theirs, ours in zip_longest(*curves):
+        if theirs != ours:
+            session.error(f"(step, train_loss, val_loss) is {ours} here and {theirs} at {commit}")
+    session.log(f"{len(curves[0])} rows are the same, bit for bit; the last one is {curves[0][-1]}")
 
 
 @nox.session

@@ -1,9 +1,11 @@
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 
-from hornbook.accounting.__main__ import main
+from hornbook.accounting import Shape
+from hornbook.accounting.__main__ import main, make_parser
 
 SIZES = [
     *("--vocab-size", "10", "--context-length", "16", "--num-layers", "1"),
@@ -40,6 +42,18 @@ def test_flags_change_the_preset(capsys: pytest.CaptureFixture[str]) -> None:
     assert "tied_embeddings=True" in text and "d_ff=4288" in text and "feed-forward W1, W2" in text
 
 
+def test_every_switch_has_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    for field in fields(Shape):
+        assert f"--{field.name.replace('_', '-')}" in make_parser().format_help()
+    switches = ["--qk-norm", "--value-residual", "--embedding-shortcut", "--num-kv-heads", "4"]
+    text = printed(capsys, "--preset", "tinystories", "--ffn", "relu2", *switches)
+    for figure in ("norms of Q, K", "value residual", "embedding shortcut", "num_kv_heads=4", "18,371,342"):
+        assert figure in text
+    assert printed(capsys, "--preset", "tinystories", "--no-qk-norm") == printed(
+        capsys, "--preset", "tinystories"
+    )
+
+
 def test_all_sizes_make_a_shape_without_preset(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, *SIZES, "--sequence-length", "3")
     assert "252" in text and "1,344" in text
@@ -56,6 +70,7 @@ def test_wrong_flags_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "give also --vocab-size, --context-length, --num-layers" in refusal(capsys, "--d-model", "4")
     assert "give also --d-ff\n" in refusal(capsys, *SIZES[:-2])
     assert "must be a multiple of num_heads" in refusal(capsys, *SIZES, "--num-heads", "3")
+    assert "must be a multiple of num_kv_heads" in refusal(capsys, *SIZES, "--num-kv-heads", "3")
     assert "d_ff must be at least 1, got 0" in refusal(capsys, "--preset", "tinystories", "--d-ff", "0")
     assert "num_steps must be at least 1, got 0" in refusal(capsys, *SIZES, "--num-steps", "0")
     assert "go together" in refusal(capsys, *SIZES, "--mfu", "0.4")

@@ -1,6 +1,6 @@
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,9 @@ from hornbook.accounting import (
     GPT2_XL,
     OPENWEBTEXT,
     TINYSTORIES,
+    FeedForward,
+    Norm,
+    Position,
     Shape,
     forward_flops,
     forward_ledger,
@@ -31,7 +34,8 @@ def tiny(**changes: Any) -> Shape:
 @st.composite
 def random_shapes(draw: st.DrawFn) -> Shape:
     sizes = st.integers(1, 10_000)
-    num_heads = draw(st.integers(1, 64))
+    num_kv_heads = draw(st.integers(1, 8))
+    num_heads = num_kv_heads * draw(st.integers(1, 8))
     return Shape(
         vocab_size=draw(sizes),
         context_length=draw(sizes),
@@ -39,10 +43,14 @@ def random_shapes(draw: st.DrawFn) -> Shape:
         d_model=num_heads * 2 * draw(st.integers(1, 64)),
         num_heads=num_heads,
         d_ff=draw(sizes),
-        norm=draw(st.sampled_from(["pre", "post", "none"])),
-        position=draw(st.sampled_from(["rope", "none"])),
-        ffn=draw(st.sampled_from(["swiglu", "silu"])),
+        norm=draw(st.sampled_from(get_args(Norm))),
+        position=draw(st.sampled_from(get_args(Position))),
+        ffn=draw(st.sampled_from(get_args(FeedForward))),
         tied_embeddings=draw(st.booleans()),
+        num_kv_heads=draw(st.sampled_from([num_kv_heads, None])),
+        qk_norm=draw(st.booleans()),
+        value_residual=draw(st.booleans()),
+        embedding_shortcut=draw(st.booleans()),
     )
 
 
@@ -51,7 +59,10 @@ def evaluate(formula: str, shape: Shape, *, batch_size: int = 1, sequence_length
     symbols = {
         "V": shape.vocab_size,
         "L": shape.num_layers,
+        "(L-1)": shape.num_layers - 1,
         "d": shape.d_model,
+        "g": shape.num_kv_heads or shape.num_heads,
+        "k": shape.d_model // shape.num_heads,
         "f": shape.d_ff,
         "B": batch_size,
         "S": sequence_length,
@@ -87,9 +98,10 @@ def test_known_shapes_have_the_parameters_that_a_real_model_has(
 
 
 def test_the_parameters_of_a_tiny_model_by_hand() -> None:
-    # V=10, L=1, d=4, f=8: embedding 40, four 4 x 4, three 4 x 8, two gains of 4 and a final one, head 40.
+    # V=10, L=1, d=4, f=8: embedding 40, Q and O 4 x 4, K and V 4 x 4, three 4 x 8, two gains of 4 and a
+    # final one, head 40.
     counts = [row.count for row in parameter_ledger(tiny())]
-    assert counts == [40, 64, 96, 8, 4, 40]
+    assert counts == [40, 32, 32, 96, 8, 4, 40]
     assert num_parameters(tiny()) == 252
     assert num_non_embedding_parameters(tiny()) == 172
 
@@ -99,6 +111,15 @@ def test_each_switch_changes_what_it_should() -> None:
     assert num_parameters(tiny(norm="post")) == base - 4  # no final norm
     assert num_parameters(tiny(norm="none")) == base - 12
     assert num_parameters(tiny(ffn="silu")) == base - 32  # no W3
+    assert num_parameters(tiny(ffn="relu2")) == base - 32
+    assert num_parameters(tiny(num_kv_heads=1)) == base - 16  # K and V are 2 x 4
+    assert num_parameters(tiny(num_kv_heads=2)) == base
+    assert num_parameters(tiny(qk_norm=True)) == base + 4  # two gains of 2
+    assert num_parameters(tiny(norm="none", qk_norm=True)) == base - 12 + 4
+    assert num_parameters(tiny(value_residual=True)) == base  # the first layer is the only one
+    three = num_parameters(tiny(num_layers=3))
+    assert num_parameters(tiny(num_layers=3, value_residual=True)) == three + 4
+    assert num_parameters(tiny(num_layers=3, embedding_shortcut=True)) == three + 6
     assert num_parameters(tiny(position="none")) == base
     assert num_parameters(tiny(tied_embeddings=True)) == base - 40
     assert num_non_embedding_parameters(tiny(tied_embeddings=True)) == 172
@@ -120,6 +141,7 @@ def test_each_further_layer_adds_the_same_parameters(shape: Shape, num_more: int
 
 @given(random_shapes())
 def test_heads_and_context_have_no_parameters(shape: Shape) -> None:
+    shape = replace(shape, num_kv_heads=None, qk_norm=False)  # what heads share is another matter
     other = replace(shape, num_heads=1, context_length=shape.context_length + 1, position="none")
     assert num_parameters(other) == num_parameters(shape)
 
@@ -140,7 +162,7 @@ def test_known_shapes_have_the_flops_that_torch_counts(
 ) -> None:
     assert forward_flops(shape) == flops
     rows = [100 * row.share for row in forward_ledger(shape)]
-    grouped = (rows[0] + rows[3], rows[1] + rows[2], rows[4] + rows[5], rows[6])
+    grouped = (rows[0] + rows[1] + rows[4], rows[2] + rows[3], rows[5] + rows[6], rows[7])
     assert grouped == pytest.approx(shares, abs=0.006)
 
 
@@ -154,7 +176,8 @@ def test_the_flops_of_a_tiny_model_by_hand() -> None:
     # V=10, L=1, d=4, f=8, one sequence of 3 tokens: 2 m n p for each product of (m, n) and (n, p).
     rows = forward_ledger(tiny(), sequence_length=3)
     assert [row.flops for row in rows] == [
-        3 * 2 * 3 * 4 * 4,  # Q, K, V
+        2 * 3 * 4 * 4,  # Q
+        2 * (2 * 3 * 4 * 4),  # K, V
         2 * (2 * 3 * 2 * 3),  # scores: 2 heads of width 2
         2 * (2 * 3 * 3 * 2),  # weighted values
         2 * 3 * 4 * 4,  # output
@@ -165,6 +188,9 @@ def test_the_flops_of_a_tiny_model_by_hand() -> None:
     assert forward_flops(tiny(), sequence_length=3) == 1_344
     assert training_flops(tiny(), sequence_length=3) == 4_032
     assert forward_flops(tiny(ffn="silu"), sequence_length=3) == 1_344 - 2 * 3 * 4 * 8  # no W3
+    assert forward_flops(tiny(num_kv_heads=1), sequence_length=3) == 1_344 - 2 * (
+        2 * 3 * 4 * 2
+    )  # K, V halved
 
 
 @given(random_shapes(), st.integers(1, 64), st.data())
@@ -197,9 +223,31 @@ def test_attention_grows_with_the_square_of_the_sequence_and_all_else_in_proport
 
 
 @given(random_shapes())
-def test_norms_positions_heads_and_ties_multiply_no_matrices(shape: Shape) -> None:
-    other = replace(shape, norm="none", position="none", num_heads=1, tied_embeddings=True)
+def test_norms_positions_ties_and_learned_mixes_multiply_no_matrices(shape: Shape) -> None:
+    other = replace(
+        shape,
+        norm="none",
+        position="none",
+        tied_embeddings=True,
+        qk_norm=not shape.qk_norm,
+        value_residual=not shape.value_residual,
+        embedding_shortcut=not shape.embedding_shortcut,
+    )
     assert forward_flops(other) == forward_flops(shape)
+    without_groups = replace(shape, num_kv_heads=None)
+    assert forward_flops(replace(without_groups, position="none", num_heads=1)) == forward_flops(
+        without_groups
+    )
+
+
+@given(random_shapes())
+def test_groups_save_on_keys_and_values_alone_and_in_proportion(shape: Shape) -> None:
+    full = replace(shape, num_kv_heads=None)
+    group = full.num_heads // shape.kv_heads
+    for whole, shared in zip(parameter_ledger(full), parameter_ledger(shape), strict=True):
+        assert whole.count == shared.count * (group if shared.component == "attention K, V" else 1)
+    for before, after in zip(forward_ledger(full), forward_ledger(shape), strict=True):
+        assert before.flops == after.flops * (group if after.operation == "K, V projections" else 1)
 
 
 @given(random_shapes(), st.integers(1, 8))

@@ -31,9 +31,14 @@ IMPOSSIBLE: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"num_heads": 4}, ValueError, r"must be even, got 4 / 4 = 1; position='none' does without"),
     ({"norm": "layer"}, ValueError, "norm must be one of 'pre', 'post', 'none', got 'layer'"),
     ({"position": "nope"}, ValueError, "position must be one of 'rope', 'none', got 'nope'"),
-    ({"ffn": "gelu"}, ValueError, "ffn must be one of 'swiglu', 'silu', got 'gelu'"),
+    ({"ffn": "gelu"}, ValueError, "ffn must be one of 'swiglu', 'silu', 'relu2', got 'gelu'"),
+    ({"num_kv_heads": 0}, ValueError, "num_kv_heads must be at least 1, got 0"),
+    ({"num_kv_heads": 1.0}, TypeError, r"num_kv_heads must be an int, got 1\.0 of type float"),
+    ({"num_kv_heads": 4}, ValueError, "num_heads must be a multiple of num_kv_heads, got 2 and 4"),
     ({"tied_embeddings": "no"}, TypeError, "tied_embeddings must be True or False, got 'no'"),
-    ({"tied_embeddings": 1}, TypeError, "tied_embeddings must be True or False, got 1"),
+    ({"qk_norm": 1}, TypeError, "qk_norm must be True or False, got 1"),
+    ({"value_residual": None}, TypeError, "value_residual must be True or False, got None"),
+    ({"embedding_shortcut": 0}, TypeError, "embedding_shortcut must be True or False, got 0"),
 ]
 
 

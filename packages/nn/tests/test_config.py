@@ -32,15 +32,34 @@ def test_a_number_is_positive_and_finite(name: str, value: float) -> None:
         replace(CONFIG, **{name: value})
 
 
-@pytest.mark.parametrize("name", ["norm", "position", "ffn"])
+@pytest.mark.parametrize("name", ["norm", "position", "ffn", "attention"])
 def test_an_unknown_variant_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(ValueError, match=rf"{name} must be one of \(.*\), got 'layer'"):
         replace(CONFIG, **{name: "layer"})
 
 
-def test_tied_embeddings_is_a_bool() -> None:
-    with pytest.raises(TypeError, match="tied_embeddings must be True or False, got 1"):
-        replace(CONFIG, tied_embeddings=1)
+@pytest.mark.parametrize(
+    "name", ["tied_embeddings", "qk_norm", "zero_init_outputs", "value_residual", "embedding_shortcut"]
+)
+def test_a_switch_is_a_bool(name: str) -> None:
+    with pytest.raises(TypeError, match=f"{name} must be True or False, got 1"):
+        replace(CONFIG, **{name: 1})
+
+
+def test_a_softcap_is_none_or_a_positive_number() -> None:
+    assert replace(CONFIG, logit_softcap=None) == CONFIG
+    with pytest.raises(ValueError, match=r"logit_softcap must be positive and finite, got 0\.0"):
+        replace(CONFIG, logit_softcap=0.0)
+
+
+def test_heads_of_keys_and_values_must_divide_the_heads() -> None:
+    assert CONFIG.kv_heads == 3
+    assert replace(CONFIG, num_kv_heads=1).kv_heads == 1
+    for wrong, rule in ((2, "num_heads must be a multiple of num_kv_heads, got 3 and 2"), (0, "positive")):
+        with pytest.raises(ValueError, match=rule):
+            replace(CONFIG, num_kv_heads=wrong)
+    with pytest.raises(TypeError, match=r"num_kv_heads must be an int, got 1\.0"):
+        replace(CONFIG, num_kv_heads=1.0)
 
 
 def test_heads_must_divide_the_width() -> None:

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from torch.func import functional_call
 from torch.nn import Module
 from torch.nn.functional import linear, silu
 
-from hornbook.nn import Embedding, Linear, RMSNorm, SiLUFeedForward, SwiGLU
+import hornbook.nn
+from hornbook.nn import MLP, Embedding, Linear, RMSNorm, SwiGLU
 
 DOUBLE = torch.float64
 Agree = Callable[..., None]
@@ -98,7 +100,7 @@ def test_swiglu_is_its_formula_in_torchs_terms(assert_agree: Agree) -> None:
 
 
 def test_silu_feed_forward_is_its_formula_in_torchs_terms(assert_agree: Agree) -> None:
-    layer = SiLUFeedForward(4, 6, dtype=DOUBLE)
+    layer = MLP(4, 6, dtype=DOUBLE, activation=hornbook.nn.silu)
     assert_agree(
         with_weights(layer, "w1.weight", "w2.weight"),
         lambda x, w1, w2: linear(silu(linear(x, w1)), w2),
@@ -110,7 +112,7 @@ def test_silu_feed_forward_is_its_formula_in_torchs_terms(assert_agree: Agree) -
 
 def test_gradients_are_those_of_finite_differences() -> None:
     x = torch.randn(2, 4, dtype=DOUBLE, requires_grad=True)
-    layers: list[Module] = [Linear(4, 3), RMSNorm(4), SwiGLU(4, 6), SiLUFeedForward(4, 6)]
+    layers: list[Module] = [Linear(4, 3), RMSNorm(4), SwiGLU(4, 6), MLP(4, 6, activation=hornbook.nn.silu)]
     for layer in layers:
         assert torch.autograd.gradcheck(layer.double(), x)
 
@@ -148,7 +150,7 @@ def test_half_precision_begins_as_the_float32_values_rounded() -> None:
     assert torch.equal(half.weight, exact.weight.bfloat16())
 
 
-@pytest.mark.parametrize("make", [Linear, Embedding, SwiGLU, SiLUFeedForward])
+@pytest.mark.parametrize("make", [Linear, Embedding, SwiGLU, partial(MLP, activation=hornbook.nn.silu)])
 def test_sizes_must_be_positive_ints(make: Callable[[object, object], Module]) -> None:
     with pytest.raises(ValueError, match=r"must be positive, got 0"):
         make(0, 4)

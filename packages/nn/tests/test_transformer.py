@@ -1,12 +1,11 @@
 import copy
 import math
 from dataclasses import replace
-from typing import get_args
 
 import pytest
 import torch
-import torch.nn.functional as reference
-from einops import rearrange
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from hornbook.nn import (
@@ -17,98 +16,52 @@ from hornbook.nn import (
     TransformerLM,
     cross_entropy,
 )
-from hornbook.nn.config import FeedForward, Norm, Position
 from hornbook.nn.norm import Identity
+from reference_lm import CONFIG, VARIANTS, configs, parameter_names, reference_logits
 
-CONFIG = TransformerConfig(vocab_size=50, context_length=8, num_layers=2, d_model=12, num_heads=3, d_ff=20)
-VARIANTS = [
-    replace(CONFIG, norm=norm, position=position, ffn=ffn, tied_embeddings=tied)
-    for norm in get_args(Norm)
-    for position in get_args(Position)
-    for ffn in get_args(FeedForward)
-    for tied in (False, True)
-]
+every_variant = pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS.keys())
 
 
-def name_of(config: TransformerConfig) -> str:
-    return f"{config.norm}-{config.position}-{config.ffn}-{'tied' if config.tied_embeddings else 'untied'}"
-
-
-def parameter_names(config: TransformerConfig) -> set[str]:
-    """The assignment's names, written out."""
-    names = {"token_embeddings.weight", "lm_head.weight"}
-    for i in range(config.num_layers):
-        names |= {f"layers.{i}.attn.{p}_proj.weight" for p in ("q", "k", "v", "output")}
-        names |= {f"layers.{i}.ffn.{w}.weight" for w in ("w1", "w2")}
-        if config.ffn == "swiglu":
-            names.add(f"layers.{i}.ffn.w3.weight")
-        if config.norm != "none":
-            names |= {f"layers.{i}.ln1.weight", f"layers.{i}.ln2.weight"}
-    if config.norm == "pre":
-        names.add("ln_final.weight")
-    return names
-
-
-def reference_logits(model: TransformerLM, token_ids: Tensor) -> Tensor:
-    """The same model in torch.nn.functional's terms, from the state dict alone."""
-    config, w = model.config, model.state_dict()
-    batch, seq = token_ids.shape
-
-    def norm(x: Tensor, name: str) -> Tensor:
-        return reference.rms_norm(x, (config.d_model,), w[f"{name}.weight"], config.norm_eps)
-
-    def rotate(x: Tensor) -> Tensor:
-        if config.position == "none":
-            return x
-        pairs = torch.view_as_complex(rearrange(x, "... (pairs two) -> ... pairs two", two=2).contiguous())
-        exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float64) / config.head_dim
-        angles = torch.outer(torch.arange(seq, dtype=torch.float64), config.rope_theta**-exponents)
-        return torch.view_as_real(pairs * torch.polar(torch.ones_like(angles), angles)).flatten(-2)
-
-    def attention(x: Tensor, name: str) -> Tensor:
-        query, key, value = (
-            reference.linear(x, w[f"{name}.{p}_proj.weight"])
-            .view(batch, seq, config.num_heads, -1)
-            .transpose(1, 2)
-            for p in "qkv"
-        )
-        out = reference.scaled_dot_product_attention(rotate(query), rotate(key), value, is_causal=True)
-        return reference.linear(out.transpose(1, 2).flatten(-2), w[f"{name}.output_proj.weight"])
-
-    def feed_forward(x: Tensor, name: str) -> Tensor:
-        hidden = reference.silu(reference.linear(x, w[f"{name}.w1.weight"]))
-        if config.ffn == "swiglu":
-            hidden = hidden * reference.linear(x, w[f"{name}.w3.weight"])
-        return reference.linear(hidden, w[f"{name}.w2.weight"])
-
-    x = reference.embedding(token_ids, w["token_embeddings.weight"])
-    for i in range(config.num_layers):
-        for sublayer, part, ln in ((attention, "attn", "ln1"), (feed_forward, "ffn", "ln2")):
-            name, ln_name = f"layers.{i}.{part}", f"layers.{i}.{ln}"
-            if config.norm == "pre":
-                x = x + sublayer(norm(x, ln_name), name)
-            elif config.norm == "post":
-                x = norm(x + sublayer(x, name), ln_name)
-            else:
-                x = x + sublayer(x, name)
-    if config.norm == "pre":
-        x = norm(x, "ln_final")
-    return reference.linear(x, w["lm_head.weight"])
-
-
-@pytest.mark.parametrize("config", VARIANTS, ids=name_of)
-def test_every_variant_is_its_formula_in_torchs_terms(config: TransformerConfig) -> None:
+def random_model(config: TransformerConfig) -> TransformerLM:
+    """Every parameter drawn: gains of one would hide which norm is used where, zeros would hide a part."""
     model = TransformerLM(config, dtype=torch.float64)
-    for name, parameter in model.named_parameters():
-        if ".ln" in name or "ln_final" in name:  # gains of one would hide which norm is used where
+    for parameter in model.parameters():
+        if parameter.ndim == 1:
             torch.nn.init.uniform_(parameter, 0.5, 2)
+        else:
+            torch.nn.init.xavier_normal_(parameter)
+    return model
+
+
+@every_variant
+def test_every_variant_is_its_formula_in_torchs_terms(config: TransformerConfig) -> None:
+    model = random_model(config)
     token_ids = torch.randint(50, (3, 6))
+    expected = reference_logits(config, dict(model.state_dict(keep_vars=True)), token_ids)
+    logits = model(token_ids)
+    torch.testing.assert_close(logits, expected, rtol=1e-12, atol=1e-12)
+    direction = torch.randn_like(logits)
+    parameters = list(model.parameters())
+    gradients = torch.autograd.grad((logits * direction).sum(), parameters, allow_unused=True)
+    theirs = torch.autograd.grad((expected * direction).sum(), parameters, allow_unused=True)
+    torch.testing.assert_close(gradients, theirs, rtol=1e-10, atol=1e-10)
+
+
+@settings(deadline=None, max_examples=60)
+@given(config=configs(), data=st.data())
+def test_any_config_is_its_formula_in_torchs_terms(config: TransformerConfig, data: st.DataObject) -> None:
+    model = random_model(config)
+    token_ids = torch.randint(config.vocab_size, (2, data.draw(st.integers(1, config.context_length))))
+    assert set(model.state_dict()) == parameter_names(config)
     torch.testing.assert_close(
-        model(token_ids).detach(), reference_logits(model, token_ids), rtol=1e-12, atol=1e-12
+        model(token_ids),
+        reference_logits(config, model.state_dict(), token_ids),
+        rtol=1e-11,
+        atol=1e-11,
     )
 
 
-@pytest.mark.parametrize("config", VARIANTS, ids=name_of)
+@every_variant
 def test_every_variant_has_exactly_its_parameters(config: TransformerConfig) -> None:
     model = TransformerLM(config)
     names = parameter_names(config)
@@ -137,7 +90,7 @@ def test_the_number_of_parameters_of_tinystories_is_that_of_the_handout() -> Non
     assert sum(p.numel() for p in model.parameters()) == 22_696_448
 
 
-@pytest.mark.parametrize("config", VARIANTS, ids=name_of)
+@every_variant
 def test_a_position_sees_no_future_in_value_or_gradient(config: TransformerConfig) -> None:
     model = TransformerLM(config)
     first, second = torch.randint(50, (2, 8)).unbind()
@@ -146,7 +99,7 @@ def test_a_position_sees_no_future_in_value_or_gradient(config: TransformerConfi
     torch.testing.assert_close(model(first)[:5], model(second)[:5], rtol=0, atol=1e-6)
     assert not torch.allclose(model(first)[5], model(second)[5], atol=1e-4)
 
-    x = torch.randn(8, 12, requires_grad=True)
+    x = torch.randn(8, config.d_model, requires_grad=True)
     for at in range(8):
         (gradient,) = torch.autograd.grad(model.layers[0](x)[at].square().sum(), x)
         assert gradient[at + 1 :].eq(0).all()
@@ -274,7 +227,7 @@ def test_a_block_takes_any_parts() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("config", VARIANTS, ids=name_of)
+@every_variant
 def test_a_gpu_computes_what_the_cpu_computes(config: TransformerConfig) -> None:
     model = TransformerLM(config, dtype=torch.float64)
     token_ids = torch.randint(50, (3, 8))

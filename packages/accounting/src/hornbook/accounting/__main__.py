@@ -25,10 +25,11 @@ from . import (
 )
 
 SYMBOLS = (
-    "V vocab_size, L num_layers, d d_model, h num_heads, k = d/h, f d_ff, "
+    "V vocab_size, L num_layers, d d_model, h num_heads, g num_kv_heads (None: h), k = d/h, f d_ff, "
     "B batch_size, S sequence_length, T = B·S"
 )
 SIZES = ("vocab_size", "context_length", "num_layers", "d_model", "num_heads", "d_ff")
+SWITCHES = ("tied_embeddings", "qk_norm", "value_residual", "embedding_shortcut")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -41,11 +42,13 @@ def make_parser() -> argparse.ArgumentParser:
     shape = parser.add_argument_group("shape")
     shape.add_argument("--preset", choices=PRESETS)
     for name in SIZES:
-        shape.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
+        shape.add_argument(_flag(name), type=int, metavar="N")
+    shape.add_argument("--num-kv-heads", type=int, metavar="N", help="default: as many as --num-heads")
     shape.add_argument("--norm", choices=get_args(Norm))
     shape.add_argument("--position", choices=get_args(Position))
     shape.add_argument("--ffn", choices=get_args(FeedForward))
-    shape.add_argument("--tied-embeddings", action=argparse.BooleanOptionalAction)
+    for name in SWITCHES:
+        shape.add_argument(_flag(name), action=argparse.BooleanOptionalAction)
     run = parser.add_argument_group("run")
     run.add_argument("--batch-size", type=int, default=1, metavar="N", help="sequences (default: 1)")
     run.add_argument("--sequence-length", type=int, metavar="N", help="tokens (default: context length)")
@@ -59,11 +62,15 @@ def make_shape(args: argparse.Namespace) -> Shape:
     """The preset with the flags that were given."""
     given = {f.name: getattr(args, f.name) for f in fields(Shape) if getattr(args, f.name) is not None}
     settings = (asdict(PRESETS[args.preset]) if args.preset else {}) | given
-    missing = [f"--{name.replace('_', '-')}" for name in SIZES if name not in settings]
+    missing = [_flag(name) for name in SIZES if name not in settings]
     if missing:
         msg = f"without --preset, give also {', '.join(missing)}"
         raise ValueError(msg)
     return Shape(**settings)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def report(args: argparse.Namespace) -> str:

@@ -21,6 +21,20 @@ def require_choice(name: str, value: object, choices: Collection[object]) -> Non
         raise ValueError(msg)
 
 
+def require_bool(name: str, value: object) -> None:
+    """Refuse all but True and False."""
+    if not isinstance(value, bool):
+        msg = f"{name} must be True or False, got {value!r}"
+        raise TypeError(msg)
+
+
+def require_multiple(name: str, value: int, divisor_name: str, divisor: int) -> None:
+    """Refuse what the divisor does not divide."""
+    if value % divisor != 0:
+        msg = f"{name} must be a multiple of {divisor_name}, got {value} and {divisor}"
+        raise ValueError(msg)
+
+
 def require_number(name: str, value: object, *, at_most: float = math.inf, zero: bool = False) -> None:
     """Refuse all but a finite number above 0 (with `zero`, from 0) that is at most `at_most`."""
     if isinstance(value, bool) or not isinstance(value, int | float):

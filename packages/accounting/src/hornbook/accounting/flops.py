@@ -2,8 +2,8 @@
 
 The convention, that of torch's FlopCounterMode: matrix multiplies alone are counted, a multiplication of
 (m, n) by (n, p) as 2·m·n·p, one multiply and one add each. The embedding is a look-up and costs nothing;
-norms, softmax, SiLU, RoPE and residual additions are left out. Attention is naive: all S² scores are
-computed, those that causality masks too, so nothing is halved.
+norms, softmax, activations, RoPE, learned mixes and residual additions are left out. Attention is naive: all
+S² scores are computed, those that causality masks too, so nothing is halved.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ class OperationRow:
     """What is multiplied."""
 
     shapes: str
-    """The factors in one layer, in symbols: T = B·S tokens, S sequence, d d_model, k = d/h, f d_ff, V
-    vocab."""
+    """The factors in one layer, in symbols: T = B·S tokens, S sequence, d d_model, h heads of queries, g of
+    keys and values, k = d/h, f d_ff, V vocab."""
 
     formula: str
     """The FLOPs in these symbols, B batch_size and L num_layers."""
@@ -51,21 +51,24 @@ def forward_ledger(
         >>> from hornbook.accounting import GPT2_XL
         >>> for row in forward_ledger(GPT2_XL)[:2]:
         ...     print(row.operation, "|", row.shapes, "|", row.formula, "|", row.flops, f"{row.share:.2%}")
-        Q, K, V projections | 3 (T, d)(d, d) | 6·L·T·d² | 754974720000 16.73%
-        scores Q Kᵀ | B·h (S, k)(k, S) | 2·L·B·S²·d | 161061273600 3.57%
+        Q projection | (T, d)(d, d) | 2·L·T·d² | 251658240000 5.58%
+        K, V projections | 2 (T, d)(d, g·k) | 4·L·T·d·g·k | 503316480000 11.15%
     """
     shape = checked(shape)
     require_positive_int("batch_size", batch_size)
     seq = _checked_sequence_length(shape, sequence_length)
     tokens = batch_size * seq
     vocab, layers, d, f = shape.vocab_size, shape.num_layers, shape.d_model, shape.d_ff
+    g, k = shape.kv_heads, shape.head_dim
+    # Grouped or not: every head of queries has scores, and several share keys and values.
     attention = 2 * layers * batch_size * seq**2 * d
     if shape.ffn == "swiglu":
         up = ("feed-forward W1, W3", "2 (T, d)(d, f)", "4·L·T·d·f", 4 * layers * tokens * d * f)
     else:
         up = ("feed-forward W1", "(T, d)(d, f)", "2·L·T·d·f", 2 * layers * tokens * d * f)
     operations = (
-        ("Q, K, V projections", "3 (T, d)(d, d)", "6·L·T·d²", 6 * layers * tokens * d**2),
+        ("Q projection", "(T, d)(d, d)", "2·L·T·d²", 2 * layers * tokens * d**2),
+        ("K, V projections", "2 (T, d)(d, g·k)", "4·L·T·d·g·k", 4 * layers * tokens * d * g * k),
         ("scores Q Kᵀ", "B·h (S, k)(k, S)", "2·L·B·S²·d", attention),
         ("weighted values A V", "B·h (S, S)(S, k)", "2·L·B·S²·d", attention),
         ("output projection", "(T, d)(d, d)", "2·L·T·d²", 2 * layers * tokens * d**2),

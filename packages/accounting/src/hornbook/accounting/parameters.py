@@ -13,7 +13,8 @@ class ParameterRow:
     """What the parameters belong to."""
 
     shape: str
-    """Their tensors in one layer, in symbols: V vocab_size, d d_model, f d_ff."""
+    """Their tensors in one layer, in symbols: V vocab_size, d d_model, f d_ff, g heads of keys and values,
+    each of width k."""
 
     formula: str
     """The count in these symbols and L, num_layers."""
@@ -23,10 +24,11 @@ class ParameterRow:
 
 
 def parameter_ledger(shape: TransformerShape) -> tuple[ParameterRow, ...]:
-    """Every parameter of the model, by component, in the order of the forward pass.
+    """Every parameter of the model, by component, from the embedding to the head.
 
     A pre-norm block has two norms, and one more follows the last block; a post-norm block has two; without
-    norms there are none. A tied head has no row: its matrix is the embedding's.
+    norms there are none but those of queries and keys, which are a switch of their own. A tied head has no
+    row: its matrix is the embedding's.
 
     Args:
         shape: A model's config or a `Shape`.
@@ -37,17 +39,24 @@ def parameter_ledger(shape: TransformerShape) -> tuple[ParameterRow, ...]:
 
     Example:
         >>> from hornbook.accounting import TINYSTORIES
-        >>> for row in parameter_ledger(TINYSTORIES)[:2]:
+        >>> for row in parameter_ledger(TINYSTORIES)[:3]:
         ...     print(row.component, "|", row.shape, "|", row.formula, "|", row.count)
         token embedding | (V, d) | V·d | 5120000
-        attention Q, K, V, O | 4 (d, d) | 4·L·d² | 4194304
+        attention Q, O | 2 (d, d) | 2·L·d² | 2097152
+        attention K, V | 2 (g·k, d) | 2·L·d·g·k | 2097152
     """
     shape = checked(shape)
     vocab, layers, d, f = shape.vocab_size, shape.num_layers, shape.d_model, shape.d_ff
+    g, k = shape.kv_heads, shape.head_dim
     rows = [
         ParameterRow("token embedding", "(V, d)", "V·d", vocab * d),
-        ParameterRow("attention Q, K, V, O", "4 (d, d)", "4·L·d²", 4 * layers * d**2),
+        ParameterRow("attention Q, O", "2 (d, d)", "2·L·d²", 2 * layers * d**2),
+        ParameterRow("attention K, V", "2 (g·k, d)", "2·L·d·g·k", 2 * layers * d * g * k),
     ]
+    if shape.qk_norm:
+        rows.append(ParameterRow("norms of Q, K", "2 (k)", "2·L·k", 2 * layers * k))
+    if shape.value_residual:
+        rows.append(ParameterRow("value residual", "(2)", "2·(L-1)", 2 * (layers - 1)))
     if shape.ffn == "swiglu":
         rows.append(
             ParameterRow("feed-forward W1, W3, W2", "2 (f, d), (d, f)", "3·L·d·f", 3 * layers * d * f)
@@ -56,6 +65,8 @@ def parameter_ledger(shape: TransformerShape) -> tuple[ParameterRow, ...]:
         rows.append(ParameterRow("feed-forward W1, W2", "(f, d), (d, f)", "2·L·d·f", 2 * layers * d * f))
     if shape.norm != "none":
         rows.append(ParameterRow("norms in the blocks", "2 (d)", "2·L·d", 2 * layers * d))
+    if shape.embedding_shortcut:
+        rows.append(ParameterRow("embedding shortcut", "(2)", "2·L", 2 * layers))
     if shape.norm == "pre":
         rows.append(ParameterRow("final norm", "(d)", "d", d))
     if not shape.tied_embeddings:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, get_args
 
-from ._checks import require_choice, require_positive_int
+from ._checks import require_bool, require_choice, require_multiple, require_positive_int
 
 Norm: TypeAlias = Literal["pre", "post", "none"]
 """Where a block normalizes: before each sublayer (and once after the last block), after each, or nowhere."""
@@ -11,15 +11,20 @@ Norm: TypeAlias = Literal["pre", "post", "none"]
 Position: TypeAlias = Literal["rope", "none"]
 """How attention learns of order; neither has parameters or matrix multiplies."""
 
-FeedForward: TypeAlias = Literal["swiglu", "silu"]
-"""W2 (SiLU(W1 x) * W3 x), three matrices, or W2 SiLU(W1 x), two."""
+FeedForward: TypeAlias = Literal["swiglu", "silu", "relu2"]
+"""W2 (SiLU(W1 x) * W3 x), three matrices; W2 SiLU(W1 x) or W2 relu(W1 x)², two."""
+
+_SIZES = ("vocab_size", "context_length", "num_layers", "d_model", "num_heads", "d_ff")
+_CHOICES = {"norm": Norm, "position": Position, "ffn": FeedForward}
+_FLAGS = ("tied_embeddings", "qk_norm", "value_residual", "embedding_shortcut")
 
 
 class TransformerShape(Protocol):
     """Anything with these attributes: a model's own config, or a `Shape`.
 
     A decoder-only Transformer without biases, as in Stanford CS336, assignment 1 (2025): token embedding,
-    `num_layers` blocks of multi-head attention and feed-forward layer, output head.
+    `num_layers` blocks of multi-head attention and feed-forward layer, output head. What has neither
+    parameters nor matrix multiplies, such as a softcap of the logits or the initial values, has no attribute.
     """
 
     @property
@@ -44,7 +49,12 @@ class TransformerShape(Protocol):
 
     @property
     def num_heads(self) -> int:
-        """Attention heads per block, h, each of width k = d / h."""
+        """Heads of queries per block, h, each of width k = d / h."""
+        ...
+
+    @property
+    def num_kv_heads(self) -> int | None:
+        """Heads of keys and values per block, g, each of width k; None: as many as `num_heads`."""
         ...
 
     @property
@@ -72,6 +82,21 @@ class TransformerShape(Protocol):
         """Whether the output head is the token embedding's matrix."""
         ...
 
+    @property
+    def qk_norm(self) -> bool:
+        """Whether queries and keys are normalized per head, by a gain of width k each."""
+        ...
+
+    @property
+    def value_residual(self) -> bool:
+        """Whether each layer but the first mixes its values with the first layer's, by two scalars."""
+        ...
+
+    @property
+    def embedding_shortcut(self) -> bool:
+        """Whether each layer mixes the residual stream with the embedding, by two scalars."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:
@@ -82,16 +107,22 @@ class Shape:
         context_length: Longest sequence, in tokens.
         num_layers: Number of blocks, L.
         d_model: Width of the residual stream, d.
-        num_heads: Attention heads per block, h; divides `d_model`.
+        num_heads: Heads of queries per block, h; divides `d_model`.
         d_ff: Width inside the feed-forward layer, f.
         norm: Where a block normalizes: "pre", "post" or "none".
         position: "rope" or "none"; costs nothing that is counted here. RoPE needs an even width per head.
-        ffn: "swiglu" (three matrices) or "silu" (two).
+        ffn: "swiglu" (three matrices), "silu" or "relu2" (two).
         tied_embeddings: Whether the output head is the token embedding's matrix.
+        num_kv_heads: Heads of keys and values per block, g; divides `num_heads`. None: as many (Ainslie et
+            al., "GQA", 2023).
+        qk_norm: Whether queries and keys are normalized per head, by a gain of width k = d / h each.
+        value_residual: Whether each layer but the first mixes its values with the first's, by two scalars.
+        embedding_shortcut: Whether each layer mixes the stream with the embedding, by two scalars.
 
     Raises:
-        ValueError: If a size is not positive, the heads do not divide `d_model`, or a choice is unknown.
-        TypeError: If a size is not an int or `tied_embeddings` not a bool.
+        ValueError: If a size is not positive, the heads do not divide `d_model`, those of keys and values do
+            not divide them, or a choice is unknown.
+        TypeError: If a size is not an int or a switch not a bool.
 
     Example:
         >>> from dataclasses import replace
@@ -110,25 +141,38 @@ class Shape:
     position: Position = "rope"
     ffn: FeedForward = "swiglu"
     tied_embeddings: bool = False
+    num_kv_heads: int | None = None
+    qk_norm: bool = False
+    value_residual: bool = False
+    embedding_shortcut: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "context_length", "num_layers", "d_model", "num_heads", "d_ff"):
+        for name in _SIZES:
             require_positive_int(name, getattr(self, name))
-        require_choice("norm", self.norm, get_args(Norm))
-        require_choice("position", self.position, get_args(Position))
-        require_choice("ffn", self.ffn, get_args(FeedForward))
-        if not isinstance(self.tied_embeddings, bool):
-            msg = f"tied_embeddings must be True or False, got {self.tied_embeddings!r}"
-            raise TypeError(msg)
-        if self.d_model % self.num_heads != 0:
-            msg = f"d_model must be a multiple of num_heads, got {self.d_model} and {self.num_heads}"
-            raise ValueError(msg)
-        if self.position == "rope" and self.d_model // self.num_heads % 2 != 0:
+        for name, choices in _CHOICES.items():
+            require_choice(name, getattr(self, name), get_args(choices))
+        for name in _FLAGS:
+            require_bool(name, getattr(self, name))
+        require_multiple("d_model", self.d_model, "num_heads", self.num_heads)
+        if self.num_kv_heads is not None:
+            require_positive_int("num_kv_heads", self.num_kv_heads)
+            require_multiple("num_heads", self.num_heads, "num_kv_heads", self.num_kv_heads)
+        if self.position == "rope" and self.head_dim % 2 != 0:
             msg = (
                 f"RoPE rotates pairs, so d_model / num_heads must be even, got {self.d_model} / "
-                f"{self.num_heads} = {self.d_model // self.num_heads}; position='none' does without"
+                f"{self.num_heads} = {self.head_dim}; position='none' does without"
             )
             raise ValueError(msg)
+
+    @property
+    def head_dim(self) -> int:
+        """Width of a head, k."""
+        return self.d_model // self.num_heads
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads of keys and values per block, g."""
+        return self.num_heads if self.num_kv_heads is None else self.num_kv_heads
 
 
 def checked(shape: TransformerShape) -> Shape:
@@ -144,4 +188,8 @@ def checked(shape: TransformerShape) -> Shape:
         position=shape.position,
         ffn=shape.ffn,
         tied_embeddings=shape.tied_embeddings,
+        num_kv_heads=shape.num_kv_heads,
+        qk_norm=shape.qk_norm,
+        value_residual=shape.value_residual,
+        embedding_shortcut=shape.embedding_shortcut,
     )

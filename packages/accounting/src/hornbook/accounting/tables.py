@@ -23,14 +23,15 @@ def ledger_table(rows: Sequence[ParameterRow] | Sequence[OperationRow]) -> str:
     Example:
         >>> from hornbook.accounting import TINYSTORIES, parameter_ledger
         >>> print(ledger_table(parameter_ledger(TINYSTORIES)))
-        component                shape             formula       count
-        token embedding          (V, d)            V·d       5,120,000
-        attention Q, K, V, O     4 (d, d)          4·L·d²    4,194,304
-        feed-forward W1, W3, W2  2 (f, d), (d, f)  3·L·d·f   8,257,536
-        norms in the blocks      2 (d)             2·L·d         4,096
-        final norm               (d)               d               512
-        output head              (V, d)            V·d       5,120,000
-        total                                               22,696,448
+        component                shape             formula         count
+        token embedding          (V, d)            V·d         5,120,000
+        attention Q, O           2 (d, d)          2·L·d²      2,097,152
+        attention K, V           2 (g·k, d)        2·L·d·g·k   2,097,152
+        feed-forward W1, W3, W2  2 (f, d), (d, f)  3·L·d·f     8,257,536
+        norms in the blocks      2 (d)             2·L·d           4,096
+        final norm               (d)               d                 512
+        output head              (V, d)            V·d         5,120,000
+        total                                                 22,696,448
     """
     if not rows:
         msg = "a ledger has at least one row, got none"

@@ -1,6 +1,7 @@
 """Checks of arguments, shared by the config and the layers."""
 
 import math
+from typing import get_args
 
 
 def check_positive_int(name: str, value: object) -> None:
@@ -23,10 +24,32 @@ def check_positive_finite(name: str, value: object) -> None:
         raise ValueError(msg)
 
 
+def check_choice(name: str, value: object, literal: object) -> None:
+    """Refuse anything but one of the words of a `Literal`."""
+    if value not in get_args(literal):
+        msg = f"{name} must be one of {get_args(literal)}, got {value!r}"
+        raise ValueError(msg)
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse anything but True and False."""
+    if not isinstance(value, bool):
+        msg = f"{name} must be True or False, got {value!r}"
+        raise TypeError(msg)
+
+
 def check_heads(d_model: int, num_heads: int) -> None:
     """Refuse a width that the heads cannot share equally."""
     if d_model % num_heads != 0:
         msg = f"d_model must be a multiple of num_heads, got {d_model} and {num_heads}"
+        raise ValueError(msg)
+
+
+def check_kv_heads(num_heads: int, num_kv_heads: int) -> None:
+    """Refuse heads of keys and values that the heads of queries cannot share equally."""
+    check_positive_int("num_kv_heads", num_kv_heads)
+    if num_heads % num_kv_heads != 0:
+        msg = f"num_heads must be a multiple of num_kv_heads, got {num_heads} and {num_kv_heads}"
         raise ValueError(msg)
 
 

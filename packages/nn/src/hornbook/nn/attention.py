@@ -2,24 +2,27 @@
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import Module
 
-from ._checks import check_heads, check_positive_int
-from .functional import causal_mask, scaled_dot_product_attention
+from ._checks import check_choice, check_heads, check_kv_heads, check_positive_int
+from .attention_kernels import attention_kernel
+from .cache import LayerCache
+from .config import Attention
 from .linear import Linear
 from .rope import RotaryEmbedding
+from .shortcuts import FirstValue
 
 
 def split_heads(
-    x: Float[Tensor, "*batch seq d_model"], num_heads: int
+    x: Float[Tensor, "*batch seq width"], num_heads: int
 ) -> Float[Tensor, "*batch heads seq head_dim"]:
     """Give each head its own slice of the last axis."""
     return rearrange(x, "... seq (heads head_dim) -> ... heads seq head_dim", heads=num_heads)
 
 
-def merge_heads(x: Float[Tensor, "*batch heads seq head_dim"]) -> Float[Tensor, "*batch seq d_model"]:
+def merge_heads(x: Float[Tensor, "*batch heads seq head_dim"]) -> Float[Tensor, "*batch seq width"]:
     """Undo `split_heads`."""
     return rearrange(x, "... heads seq head_dim -> ... seq (heads head_dim)")
 
@@ -30,14 +33,20 @@ class CausalSelfAttention(Module):
     Args:
         d_model: Width of input and output.
         num_heads: Number of heads; divides d_model.
+        num_kv_heads: Number of heads of keys and values; divides `num_heads`. None: as many.
         rope: Rotates queries and keys, per head; None gives attention that knows order by the mask alone.
+        q_norm: Applied to the queries of each head before they are rotated; None leaves them.
+        k_norm: The same for keys.
+        value_residual: Called with the values and those of the first layer, whose result takes their place.
+            A layer without it leaves its values for those that follow.
+        attention: Which kernel computes it: see `TransformerConfig`.
         device: Where the weights are made.
         dtype: Of the weights.
 
     Raises:
         TypeError: If a size is not an int.
-        ValueError: If a size is not positive, the heads do not divide `d_model`, or `rope` is for another
-            width.
+        ValueError: If a size is not positive, the heads do not divide `d_model`, those of keys and values do
+            not divide them, `attention` is unknown or `rope` is for another width.
 
     Example:
         >>> rope = RotaryEmbedding(10_000.0, head_dim=8, context_length=16)
@@ -50,43 +59,77 @@ class CausalSelfAttention(Module):
         d_model: int,
         num_heads: int,
         *,
+        num_kv_heads: int | None = None,
         rope: RotaryEmbedding | None = None,
+        q_norm: Module | None = None,
+        k_norm: Module | None = None,
+        value_residual: Module | None = None,
+        attention: Attention = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         check_positive_int("d_model", d_model)
         check_positive_int("num_heads", num_heads)
         check_heads(d_model, num_heads)
-        if rope is not None and rope.head_dim != d_model // num_heads:
-            msg = f"rope is for heads of {rope.head_dim} features, these have {d_model // num_heads}"
+        num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        check_kv_heads(num_heads, num_kv_heads)
+        check_choice("attention", attention, Attention)
+        head_dim = d_model // num_heads
+        if rope is not None and rope.head_dim != head_dim:
+            msg = f"rope is for heads of {rope.head_dim} features, these have {head_dim}"
             raise ValueError(msg)
         super().__init__()
         self.num_heads = num_heads
+        self.num_kv_heads = num_kv_heads
+        self.attention = attention
         self.rope = rope
+        self.q_norm = q_norm
+        self.k_norm = k_norm
+        self.value_residual = value_residual
         self.q_proj = Linear(d_model, d_model, device=device, dtype=dtype)
-        self.k_proj = Linear(d_model, d_model, device=device, dtype=dtype)
-        self.v_proj = Linear(d_model, d_model, device=device, dtype=dtype)
+        self.k_proj = Linear(d_model, num_kv_heads * head_dim, device=device, dtype=dtype)
+        self.v_proj = Linear(d_model, num_kv_heads * head_dim, device=device, dtype=dtype)
         self.output_proj = Linear(d_model, d_model, device=device, dtype=dtype)
 
     def forward(
-        self, x: Float[Tensor, "*batch seq d_model"], positions: Int[Tensor, "... seq"] | None = None
+        self,
+        x: Float[Tensor, "*batch seq d_model"],
+        positions: Int[Tensor, "... seq"] | None = None,
+        *,
+        mask: Bool[Tensor, "... seq keys"] | None = None,
+        cache: LayerCache | None = None,
+        first_value: FirstValue | None = None,
     ) -> Float[Tensor, "*batch seq d_model"]:
         """Mix the positions.
 
         Args:
             x: The residual stream, normalized or not.
-            positions: For `rope`; None counts from 0. They do not move the causal mask, which goes by the
-                order in `x`.
+            positions: For `rope`; None counts on from what the cache holds, or from 0. They do not move the
+                causal mask, which goes by the order in `x`.
+            mask: True where a position may attend to another; None is causal.
+            cache: Holds the keys and values of the positions before these, and takes those of these.
+            first_value: Takes the values of the first layer and hands them to those that have a
+                `value_residual`; without it such a layer mixes its values with themselves.
         """
-        seq = x.shape[-2]
         query = split_heads(self.q_proj(x), self.num_heads)
-        key = split_heads(self.k_proj(x), self.num_heads)
-        value = split_heads(self.v_proj(x), self.num_heads)
+        key = split_heads(self.k_proj(x), self.num_kv_heads)
+        value = split_heads(self.v_proj(x), self.num_kv_heads)
+        if self.q_norm is not None:
+            query = self.q_norm(query)
+        if self.k_norm is not None:
+            key = self.k_norm(key)
         if self.rope is not None:
             if positions is None:
-                positions = torch.arange(seq, device=x.device)
+                start = 0 if cache is None else cache.length
+                positions = torch.arange(start, start + x.shape[-2], device=x.device)
             positions = rearrange(positions, "... seq -> ... 1 seq")  # the same for all heads
             query, key = self.rope(query, positions), self.rope(key, positions)
-        mixed = scaled_dot_product_attention(query, key, value, causal_mask(seq, device=x.device))
+        if self.value_residual is not None:
+            value = self.value_residual(value, value if first_value is None else first_value.value)
+        elif first_value is not None:
+            first_value.value = value
+        if cache is not None:
+            key, value = cache.append(key, value)
+        mixed = attention_kernel(self.attention, x.device)(query, key, value, mask)
         output: Float[Tensor, "*batch seq d_model"] = self.output_proj(merge_heads(mixed))
         return output

@@ -1,13 +1,26 @@
 """The shape of a model as a frozen value."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from ._checks import check_heads, check_positive_finite, check_positive_int, check_rotary_head_dim
+from ._checks import (
+    check_choice,
+    check_flag,
+    check_heads,
+    check_kv_heads,
+    check_positive_finite,
+    check_positive_int,
+    check_rotary_head_dim,
+)
 
 Norm = Literal["pre", "post", "none"]
 Position = Literal["rope", "none"]
-FeedForward = Literal["swiglu", "silu"]
+FeedForward = Literal["swiglu", "silu", "relu2"]
+Attention = Literal["auto", "explicit", "fused"]
+
+_SIZES = ("vocab_size", "context_length", "num_layers", "d_model", "num_heads", "d_ff")
+_FLAGS = ("tied_embeddings", "qk_norm", "zero_init_outputs", "value_residual", "embedding_shortcut")
+_CHOICES = {"norm": Norm, "position": Position, "ffn": FeedForward, "attention": Attention}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,14 +38,27 @@ class TransformerConfig:
         norm: "pre" is x + f(norm(x)) and a final norm; "post" is norm(x + f(x)), which leaves the stream
             normalized, so there is no final norm; "none" has no RMSNorm at all.
         position: "rope" rotates queries and keys; "none" gives the model no positions.
-        ffn: "swiglu" has three matrices, "silu" two.
+        ffn: "swiglu" has three matrices, "silu" and "relu2" two.
         tied_embeddings: Whether the head uses the matrix of the embedding.
         norm_eps: Added to the mean square in every RMSNorm.
+        num_kv_heads: Heads of keys and values; each serves num_heads / num_kv_heads heads of queries
+            (grouped-query attention, Ainslie et al., 2023). None: as many as `num_heads`.
+        qk_norm: Whether an RMSNorm over the features of a head goes over queries and keys, before RoPE
+            (Henry et al., 2020, with RMSNorm for their l2 norm, as in Qwen3).
+        logit_softcap: Bends every logit to cap * tanh(logit / cap), within -cap and cap (Gemma 2); None: no.
+        zero_init_outputs: Whether what writes into the residual stream, `output_proj` and `w2`, begins at
+            zero, so that every pre-norm block begins as the identity (as in Fixup, Zhang et al., 2019).
+        value_residual: Whether each layer's values are mixed with those of the first layer, by two learned
+            scalars a layer (Zhou et al., 2024).
+        embedding_shortcut: Whether each block sees the stream mixed with the embedding, by two learned
+            scalars a layer (modded-nanogpt, 2024).
+        attention: "explicit" is softmax(Q K^T / sqrt(d_k)) V, written out; "fused" is torch's kernel of the
+            same function; "auto" takes the one that is faster on the device.
 
     Raises:
         TypeError: If a size is not an int, a number not a number or a switch not a bool.
-        ValueError: If a value is out of range, a variant unknown, `d_model` not a multiple of `num_heads`, or
-            the width of a head odd where RoPE needs pairs.
+        ValueError: If a value is out of range, a variant unknown, `d_model` not a multiple of `num_heads`,
+            `num_heads` not a multiple of `num_kv_heads`, or the width of a head odd where RoPE needs pairs.
 
     Example:
         >>> from dataclasses import replace
@@ -57,21 +83,29 @@ class TransformerConfig:
     ffn: FeedForward = "swiglu"
     tied_embeddings: bool = False
     norm_eps: float = 1e-5
+    num_kv_heads: int | None = None
+    qk_norm: bool = False
+    logit_softcap: float | None = None
+    zero_init_outputs: bool = False
+    value_residual: bool = False
+    embedding_shortcut: bool = False
+    attention: Attention = "auto"
 
     def __post_init__(self) -> None:
         """Refuse what no model could be built from."""
-        for name in ("vocab_size", "context_length", "num_layers", "d_model", "num_heads", "d_ff"):
+        for name in _SIZES:
             check_positive_int(name, getattr(self, name))
         for name in ("rope_theta", "norm_eps"):
             check_positive_finite(name, getattr(self, name))
-        for name, allowed in (("norm", Norm), ("position", Position), ("ffn", FeedForward)):
-            if getattr(self, name) not in get_args(allowed):
-                msg = f"{name} must be one of {get_args(allowed)}, got {getattr(self, name)!r}"
-                raise ValueError(msg)
-        if not isinstance(self.tied_embeddings, bool):
-            msg = f"tied_embeddings must be True or False, got {self.tied_embeddings!r}"
-            raise TypeError(msg)
+        for name, choices in _CHOICES.items():
+            check_choice(name, getattr(self, name), choices)
+        for name in _FLAGS:
+            check_flag(name, getattr(self, name))
         check_heads(self.d_model, self.num_heads)
+        if self.num_kv_heads is not None:
+            check_kv_heads(self.num_heads, self.num_kv_heads)
+        if self.logit_softcap is not None:
+            check_positive_finite("logit_softcap", self.logit_softcap)
         if self.position == "rope":
             check_rotary_head_dim(self.head_dim)
 
@@ -79,3 +113,8 @@ class TransformerConfig:
     def head_dim(self) -> int:
         """Features per attention head."""
         return self.d_model // self.num_heads
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads of keys and values."""
+        return self.num_heads if self.num_kv_heads is None else self.num_kv_heads

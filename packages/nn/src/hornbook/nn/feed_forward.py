@@ -1,5 +1,7 @@
 """The part of a block that works on each position alone."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -48,12 +50,13 @@ class SwiGLU(Module):
         return output
 
 
-class SiLUFeedForward(Module):
-    """W2 SiLU(W1 x): the same without the gate W3, for the ablation; d_ff is usually 4 d_model.
+class MLP(Module):
+    """W2 activation(W1 x): two matrices without a gate; d_ff is usually 4 d_model.
 
     Args:
         d_model: Width of input and output.
         d_ff: Inner width.
+        activation: Applied to each feature, such as `silu` or `squared_relu`.
         device: Where the weights are made.
         dtype: Of the weights.
 
@@ -62,7 +65,7 @@ class SiLUFeedForward(Module):
         ValueError: If a size is not positive.
 
     Example:
-        >>> SiLUFeedForward(24, 96)(torch.zeros(2, 24)).shape
+        >>> MLP(24, 96, activation=silu)(torch.zeros(2, 24)).shape
         torch.Size([2, 24])
     """
 
@@ -71,14 +74,16 @@ class SiLUFeedForward(Module):
         d_model: int,
         d_ff: int,
         *,
+        activation: Callable[[Tensor], Tensor],
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        self.activation = activation
         self.w1 = Linear(d_model, d_ff, device=device, dtype=dtype)
         self.w2 = Linear(d_ff, d_model, device=device, dtype=dtype)
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """Map the last axis."""
-        output: Float[Tensor, "*batch d_model"] = self.w2(silu(self.w1(x)))
+        output: Float[Tensor, "*batch d_model"] = self.w2(self.activation(self.w1(x)))
         return output

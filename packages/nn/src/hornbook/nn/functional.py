@@ -29,6 +29,33 @@ def silu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return x * torch.sigmoid(x)
 
 
+def squared_relu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Compute max(x, 0)^2 (So et al., "Primer", 2021).
+
+    Args:
+        x: Any shape.
+
+    Example:
+        >>> squared_relu(torch.tensor([-2.0, 3.0]))
+        tensor([0., 9.])
+    """
+    return x.clamp(min=0).square()
+
+
+def softcap(x: Float[Tensor, "*shape"], cap: float) -> Float[Tensor, "*shape"]:
+    """Compute cap * tanh(x / cap): nearly x where x is small, never beyond `cap` (Gemma 2, 2024).
+
+    Args:
+        x: Any shape.
+        cap: Bound, positive.
+
+    Example:
+        >>> softcap(torch.tensor([-1000.0, 1.0, 1000.0]), cap=30.0).round(decimals=3)
+        tensor([-30.,   1.,  30.])
+    """
+    return cap * torch.tanh(x / cap)
+
+
 def _shifted_exps(
     x: Float[Tensor, "*shape"], dim: int
 ) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "..."]]:
@@ -90,40 +117,25 @@ def cross_entropy(logits: Float[Tensor, "*batch vocab"], targets: Int[Tensor, "*
     return ((wide - shift).exp_().sum(-1, keepdim=True).log() - target_logits).mean()
 
 
-def causal_mask(seq: int, *, device: torch.device | str | None = None) -> Bool[Tensor, "seq seq"]:
-    """Let position i attend to positions 0 to i.
-
-    Args:
-        seq: Number of positions.
-        device: Where the mask is made.
-
-    Example:
-        >>> causal_mask(3).int()
-        tensor([[1, 0, 0],
-                [1, 1, 0],
-                [1, 1, 1]], dtype=torch.int32)
-    """
-    return torch.ones(seq, seq, dtype=torch.bool, device=device).tril()
-
-
 def scaled_dot_product_attention(
-    query: Float[Tensor, "*batch queries d_k"],
-    key: Float[Tensor, "*batch keys d_k"],
-    value: Float[Tensor, "*batch keys d_v"],
+    query: Float[Tensor, "*#batch queries d_k"],
+    key: Float[Tensor, "*#batch keys d_k"],
+    value: Float[Tensor, "*#batch keys d_v"],
     mask: Bool[Tensor, "... queries keys"] | None = None,
-) -> Float[Tensor, "*batch queries d_v"]:
+) -> Float[Tensor, "*#batch queries d_v"]:
     """Compute softmax(Q K^T / sqrt(d_k)) V (Vaswani et al., 2017, equation 1).
 
     Args:
         query: Any leading axes.
-        key: The same leading axes.
-        value: The same leading axes.
+        key: The same leading axes, or axes that broadcast to them.
+        value: As `key`.
         mask: True where a query may attend to a key; broadcast over the leading axes. A query that may attend
             to nothing gets zeros and passes no gradient, as in torch's own attention.
 
     Example:
         >>> values = torch.tensor([[2.0], [4.0], [9.0]])
-        >>> scaled_dot_product_attention(torch.zeros(3, 2), torch.zeros(3, 2), values, causal_mask(3))
+        >>> mask = torch.ones(3, 3, dtype=torch.bool).tril()
+        >>> scaled_dot_product_attention(torch.zeros(3, 2), torch.zeros(3, 2), values, mask)
         tensor([[2.],
                 [3.],
                 [5.]])

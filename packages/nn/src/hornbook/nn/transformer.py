@@ -1,95 +1,31 @@
-"""The block and the language model."""
+"""The language model: embedding, blocks, final norm, head."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import Module, ModuleList
 
 from .attention import CausalSelfAttention
+from .block import TransformerBlock, post_norm, pre_norm
+from .cache import KVCache
 from .config import TransformerConfig
 from .embedding import Embedding
-from .feed_forward import SiLUFeedForward, SwiGLU
+from .feed_forward import MLP, SwiGLU
+from .functional import cross_entropy, silu, softcap, squared_relu
 from .linear import Linear
 from .norm import Identity, RMSNorm
 from .rope import RotaryEmbedding
+from .shortcuts import FirstValue, LearnedMix
 
-Map = Callable[[Tensor], Tensor]
-
-
-def pre_norm(x: Float[Tensor, "*batch d_model"], sublayer: Map, norm: Map) -> Float[Tensor, "*batch d_model"]:
-    """Compute x + sublayer(norm(x)): the stream itself is never normalized (Xiong et al., 2020).
-
-    Args:
-        x: The residual stream.
-        sublayer: Attention or feed-forward.
-        norm: What the sublayer sees the stream through.
-
-    Example:
-        >>> pre_norm(torch.tensor([3.0]), sublayer=lambda y: 10 * y, norm=lambda y: y / 3)
-        tensor([13.])
-    """
-    return x + sublayer(norm(x))
-
-
-def post_norm(
-    x: Float[Tensor, "*batch d_model"], sublayer: Map, norm: Map
-) -> Float[Tensor, "*batch d_model"]:
-    """Compute norm(x + sublayer(x)): the order of the first Transformer (Vaswani et al., 2017).
-
-    Args:
-        x: The residual stream.
-        sublayer: Attention or feed-forward.
-        norm: What the sum goes through.
-
-    Example:
-        >>> post_norm(torch.tensor([3.0]), sublayer=lambda y: 10 * y, norm=lambda y: y / 3)
-        tensor([11.])
-    """
-    return norm(x + sublayer(x))
-
-
-class TransformerBlock(Module):
-    """Attention, then feed-forward, each around the residual stream.
-
-    Args:
-        attn: Called with (x, positions).
-        ffn: Called with x.
-        ln1: Norm that goes with `attn`.
-        ln2: Norm that goes with `ffn`.
-        residual: How stream, sublayer and norm meet: `pre_norm` or `post_norm`.
-
-    Example:
-        >>> block = TransformerBlock(
-        ...     attn=CausalSelfAttention(32, 4), ffn=SwiGLU(32, 96), ln1=RMSNorm(32), ln2=RMSNorm(32)
-        ... )
-        >>> block(torch.zeros(2, 10, 32)).shape
-        torch.Size([2, 10, 32])
-    """
-
-    def __init__(
-        self,
-        *,
-        attn: Module,
-        ffn: Module,
-        ln1: Module,
-        ln2: Module,
-        residual: Callable[[Tensor, Map, Map], Tensor] = pre_norm,
-    ) -> None:
-        super().__init__()
-        self.ln1 = ln1
-        self.attn = attn
-        self.ln2 = ln2
-        self.ffn = ffn
-        self.residual = residual
-
-    def forward(
-        self, x: Float[Tensor, "*batch seq d_model"], positions: Int[Tensor, "... seq"] | None = None
-    ) -> Float[Tensor, "*batch seq d_model"]:
-        """Add to the stream; `positions` go to the attention."""
-        x = self.residual(x, lambda y: self.attn(y, positions), self.ln1)
-        return self.residual(x, self.ffn, self.ln2)
+_FEED_FORWARDS: dict[str, Callable[..., Module]] = {
+    "swiglu": SwiGLU,
+    "silu": partial(MLP, activation=silu),
+    "relu2": partial(MLP, activation=squared_relu),
+}
 
 
 class TransformerLM(Module):
@@ -97,13 +33,23 @@ class TransformerLM(Module):
 
     Initial values come from torch's global generator: after the same `torch.manual_seed` the same config
     gives the same weights. The state dict has the names of Stanford CS336, assignment 1 (2025), such as
-    layers.0.attn.q_proj.weight.
+    layers.0.attn.q_proj.weight; what the assignment does not have is named as in the table below, within
+    its block: layers.0.attn.q_norm.weight.
 
     With `tied_embeddings` the head and the embedding are one Parameter. `named_parameters` lists it once, as
     token_embeddings.weight; `state_dict` has it under both names, with one `data_ptr`. Its initial values are
     those of the head, N(0, 2 / (vocab_size + d_model)): a table of N(0, 1) as head gives logits with a
     standard deviation of sqrt(d_model). With 10,000 tokens and d_model 512 the first loss is 9.24 so, against
     349 with N(0, 1) and 9.69 with N(0, 1 / d_model); log(10,000) is 9.21.
+
+    Initial values of each tensor, by its name's last parts:
+
+        token_embeddings                        N(0, 1), or as the head where it is the head
+        q_proj, k_proj, v_proj, output_proj,    N(0, 2 / (in + out)), cut at three standard deviations;
+        w1, w2, w3, lm_head                     output_proj and w2 are 0 with `zero_init_outputs`
+        ln1, ln2, ln_final, q_norm, k_norm      1
+        value_residual                          1/2 for the layer's own values, 1/2 for the first layer's
+        embedding_shortcut                      1 for the stream, 0 for the embedding
 
     Args:
         config: The shape.
@@ -131,32 +77,24 @@ class TransformerLM(Module):
     ) -> None:
         super().__init__()
         self.config = config
-        c = config
-
-        def norm(*, present: bool) -> Module:
-            return RMSNorm(c.d_model, c.norm_eps, device=device, dtype=dtype) if present else Identity()
-
+        self.token_embeddings = Embedding(config.vocab_size, config.d_model, device=device, dtype=dtype)
         rope = None
-        if c.position == "rope":  # one table for all layers
-            rope = RotaryEmbedding(c.rope_theta, c.head_dim, c.context_length, device=device, dtype=dtype)
-        ffn = {"swiglu": SwiGLU, "silu": SiLUFeedForward}[c.ffn]
-        residual = post_norm if c.norm == "post" else pre_norm
-
-        self.token_embeddings = Embedding(c.vocab_size, c.d_model, device=device, dtype=dtype)
-        self.layers = ModuleList(
-            TransformerBlock(
-                attn=CausalSelfAttention(c.d_model, c.num_heads, rope=rope, device=device, dtype=dtype),
-                ffn=ffn(c.d_model, c.d_ff, device=device, dtype=dtype),
-                ln1=norm(present=c.norm != "none"),
-                ln2=norm(present=c.norm != "none"),
-                residual=residual,
+        if config.position == "rope":  # one table for all layers
+            rope = RotaryEmbedding(
+                config.rope_theta, config.head_dim, config.context_length, device=device, dtype=dtype
             )
-            for _ in range(c.num_layers)
+        self.layers = ModuleList(
+            _block(config, rope, is_first=layer == 0, device=device, dtype=dtype)
+            for layer in range(config.num_layers)
         )
         # After post-norm blocks the stream is normalized already.
-        self.ln_final = norm(present=c.norm == "pre")
-        self.lm_head = Linear(c.d_model, c.vocab_size, device=device, dtype=dtype)
-        if c.tied_embeddings:
+        self.ln_final = (
+            RMSNorm(config.d_model, config.norm_eps, device=device, dtype=dtype)
+            if config.norm == "pre"
+            else Identity()
+        )
+        self.lm_head = Linear(config.d_model, config.vocab_size, device=device, dtype=dtype)
+        if config.tied_embeddings:
             self.token_embeddings.weight = self.lm_head.weight
             # Loading with assign=True takes a Parameter per name, too.
             self.register_load_state_dict_post_hook(_tie_head)  # type: ignore[no-untyped-call]
@@ -168,25 +106,119 @@ class TransformerLM(Module):
             _tie_head(self)
         return self
 
-    def forward(self, token_ids: Int[Tensor, "*batch seq"]) -> Float[Tensor, "*batch seq vocab"]:
+    def forward(
+        self,
+        token_ids: Int[Tensor, "*batch seq"],
+        positions: Int[Tensor, "... seq"] | None = None,
+        *,
+        mask: Bool[Tensor, "... seq keys"] | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "*batch seq vocab"]:
         """Score every token of the vocabulary as the next, after each position.
 
         Args:
-            token_ids: Up to `context_length` ids each; shorter is fine.
+            token_ids: Up to `context_length` ids each, those in the cache included; shorter is fine.
+            positions: Place of each id in its text; None counts on from what the cache holds, or from 0.
+            mask: True where a position may attend to another, those in the cache first; None is causal.
+            cache: Holds what went before; takes these as well.
 
         Raises:
             ValueError: If the input is longer than the context or, on the CPU, an id not in the vocabulary.
         """
-        seq = token_ids.shape[-1]
-        if seq > self.config.context_length:
-            msg = f"the input has {seq} tokens, more than the context_length of {self.config.context_length}"
+        return self._logits(self.hidden(token_ids, positions, mask=mask, cache=cache))
+
+    def hidden(
+        self,
+        token_ids: Int[Tensor, "*batch seq"],
+        positions: Int[Tensor, "... seq"] | None = None,
+        *,
+        mask: Bool[Tensor, "... seq keys"] | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "*batch seq d_model"]:
+        """Compute what the head sees: everything but the logits. Arguments and errors are those of a call.
+
+        Args:
+            token_ids: Up to `context_length` ids each.
+            positions: Place of each id in its text.
+            mask: True where a position may attend to another.
+            cache: Holds what went before.
+
+        Raises:
+            ValueError: If the input is longer than the context or, on the CPU, an id not in the vocabulary.
+        """
+        start = 0 if cache is None else cache.length
+        end = start + token_ids.shape[-1]
+        if end > self.config.context_length:
+            msg = f"the input has {end} tokens, more than the context_length of {self.config.context_length}"
             raise ValueError(msg)
-        positions = torch.arange(seq, device=token_ids.device)
-        x = self.token_embeddings(token_ids)
-        for layer in self.layers:
-            x = layer(x, positions)
-        logits: Float[Tensor, "*batch seq vocab"] = self.lm_head(self.ln_final(x))
-        return logits
+        if positions is None:
+            positions = torch.arange(start, end, device=token_ids.device)
+        x = embedding = self.token_embeddings(token_ids)
+        first_value = FirstValue() if self.config.value_residual else None
+        for layer, block in enumerate(self.layers):
+            x = block(
+                x,
+                positions,
+                embedding=embedding,
+                mask=mask,
+                cache=None if cache is None else cache.layers[layer],
+                first_value=first_value,
+            )
+        final: Float[Tensor, "*batch seq d_model"] = self.ln_final(x)
+        return final
+
+    def loss(
+        self, token_ids: Int[Tensor, "*batch seq"], targets: Int[Tensor, "*batch seq"]
+    ) -> Float[Tensor, ""]:
+        """Compute the mean of -log p(target), in nats a token, as `cross_entropy` of the logits does.
+
+        Args:
+            token_ids: Up to `context_length` ids each.
+            targets: The id that follows each.
+
+        Raises:
+            ValueError: As for a call; if the shapes differ.
+        """
+        return cross_entropy(self(token_ids), targets)
+
+    def _logits(self, hidden: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
+        logits: Float[Tensor, "*batch vocab"] = self.lm_head(hidden)
+        cap = self.config.logit_softcap
+        return logits if cap is None else softcap(logits, cap)
+
+
+def _block(
+    config: TransformerConfig, rope: RotaryEmbedding | None, *, is_first: bool, **where: Any
+) -> TransformerBlock:
+    """Put together the parts that a config names."""
+
+    def norm(width: int) -> RMSNorm:
+        return RMSNorm(width, config.norm_eps, **where)
+
+    block = TransformerBlock(
+        attn=CausalSelfAttention(
+            config.d_model,
+            config.num_heads,
+            num_kv_heads=config.num_kv_heads,
+            rope=rope,
+            q_norm=norm(config.head_dim) if config.qk_norm else None,
+            k_norm=norm(config.head_dim) if config.qk_norm else None,
+            value_residual=(
+                LearnedMix((0.5, 0.5), **where) if config.value_residual and not is_first else None
+            ),
+            attention=config.attention,
+            **where,
+        ),
+        ffn=_FEED_FORWARDS[config.ffn](config.d_model, config.d_ff, **where),
+        ln1=Identity() if config.norm == "none" else norm(config.d_model),
+        ln2=Identity() if config.norm == "none" else norm(config.d_model),
+        residual=post_norm if config.norm == "post" else pre_norm,
+        embedding_shortcut=LearnedMix((1.0, 0.0), **where) if config.embedding_shortcut else None,
+    )
+    if config.zero_init_outputs:
+        for name in ("attn.output_proj.weight", "ffn.w2.weight"):
+            block.get_parameter(name).data.zero_()
+    return block
 
 
 def _tie_head(model: TransformerLM, _: object = None) -> None:
