@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from hornbook.optim import clip_grad_norm_
-from hornbook.optim.clip import _widest
+from hornbook.optim.clip import _norms_of_rows, _norms_of_tensors, _widest
 
 shapes = st.lists(st.sampled_from([(), (1,), (7,), (3, 4), (2, 3, 4), (0, 2)]), min_size=1, max_size=5)
 
@@ -136,3 +136,16 @@ def test_wrong_arguments_are_refused() -> None:
 def test_no_float64_is_asked_of_a_device_that_has_none() -> None:
     assert _widest(torch.device("mps"), torch.float32) is torch.float32
     assert _widest(torch.device("cpu"), torch.float32) is torch.float64
+
+
+def test_the_parts_that_a_gpu_takes_have_the_same_norm_as_those_of_a_cpu() -> None:
+    generator = torch.Generator().manual_seed(0)
+    grads = [
+        torch.randn(5, 4, generator=generator).to(torch.float16),
+        torch.full((3,), 6e4, dtype=torch.float16),  # the squares overflow
+        torch.randn((), generator=generator).to(torch.bfloat16),
+        torch.empty(0, 2),
+    ]
+    by_rows, by_tensors = _norms_of_rows(grads), _norms_of_tensors(grads)
+    assert by_rows.dtype == by_tensors.dtype == torch.float32
+    torch.testing.assert_close(by_rows.norm(), by_tensors.norm(), rtol=1e-6, atol=0)

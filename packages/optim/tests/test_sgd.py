@@ -1,8 +1,11 @@
+import copy
 import math
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn import Parameter
 
 from hornbook.optim import SGD, inverse_sqrt_schedule
@@ -104,3 +107,69 @@ def test_sparse_gradients_are_refused() -> None:
     param.grad = torch.ones(3, 2).to_sparse()
     with pytest.raises(ValueError, match=r"SGD needs dense gradients, got torch\.sparse_coo"):
         SGD([param], lr=0.1).step()
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    shapes=st.lists(st.sampled_from([(), (5,), (4, 3), (0, 3)]), min_size=2, max_size=4),
+    momenta=st.tuples(st.floats(0.0, 0.99), st.floats(0.0, 0.99)),
+    lr=st.floats(0.0, 0.1),
+    seed=st.integers(0, 2**31),
+)
+def test_with_momentum_it_agrees_with_torch_for_any_groups(
+    shapes: list[tuple[int, ...]], momenta: tuple[float, float], lr: float, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    params = [Parameter(torch.randn(shape, generator=generator, dtype=torch.float64)) for shape in shapes]
+    twins = [Parameter(param.detach().clone()) for param in params]
+
+    def groups(all_params: list[Parameter]) -> list[dict[str, Any]]:
+        return [
+            {"params": all_params[:1], "momentum": momenta[0]},
+            {"params": all_params[1:], "momentum": momenta[1]},
+        ]
+
+    ours, theirs = SGD(groups(params), lr), torch.optim.SGD(groups(twins), lr)
+    for _ in range(20):
+        for param, twin in zip(params, twins, strict=True):
+            grad = torch.randn(param.shape, generator=generator, dtype=torch.float64)
+            missing = torch.rand((), generator=generator).item() < 0.2
+            param.grad, twin.grad = (None, None) if missing else (grad, grad.clone())
+        ours.step()
+        theirs.step()
+    for param, twin in zip(params, twins, strict=True):
+        torch.testing.assert_close(param, twin, rtol=1e-12, atol=1e-13)
+
+
+def test_two_steps_with_momentum_by_hand_and_the_gradient_is_not_touched() -> None:
+    param = Parameter(torch.tensor([10.0]))
+    optimizer = SGD([param], lr=0.5, momentum=0.5)
+    for expected in (10 - 0.5 * 4, 8 - 0.5 * (0.5 * 4 + 4)):
+        param.grad = torch.tensor([4.0])
+        optimizer.step()
+        assert param.item() == expected
+        assert param.grad.item() == 4.0
+
+
+def test_momentum_goes_through_the_state_dict_bit_for_bit_and_without_it_there_is_no_state() -> None:
+    torch.manual_seed(0)
+    param = Parameter(torch.randn(3, 2))
+    plain, heavy = SGD([param], lr=0.1), SGD([param], lr=0.1, momentum=0.9)
+    for optimizer in (plain, heavy):
+        param.grad = torch.randn(3, 2)
+        optimizer.step()
+    assert plain.state_dict()["state"] == {}
+    twin = Parameter(param.detach().clone())
+    other = SGD([twin], lr=7.0)
+    other.load_state_dict(copy.deepcopy(heavy.state_dict()))
+    for _ in range(3):
+        param.grad = twin.grad = torch.randn(3, 2)
+        heavy.step()
+        other.step()
+    assert torch.equal(param, twin)
+
+
+def test_a_wrong_momentum_is_refused_by_name() -> None:
+    for momentum in (1.0, -0.1, math.nan):
+        with pytest.raises(ValueError, match=f"momentum must be at least 0 and less than 1, got {momentum}"):
+            SGD([Parameter(torch.ones(2))], lr=0.1, momentum=momentum)

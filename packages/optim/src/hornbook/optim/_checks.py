@@ -1,6 +1,7 @@
 """What every part of the package refuses, said once."""
 
 import math
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
@@ -39,7 +40,7 @@ def require_count(name: str, value: object) -> None:
         raise ValueError(msg)
 
 
-def params_with_grads(optimizer: str, group: dict[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
+def params_with_grads(optimizer: str, group: Mapping[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
     """A group's parameters with gradient, and these gradients; sparse and complex ones are refused."""
     params: list[Tensor] = [param for param in group["params"] if param.grad is not None]
     grads: list[Tensor] = [param.grad for param in params if param.grad is not None]

@@ -1,17 +1,23 @@
 """AdamW: Adam with weight decay that does not pass through the gradient."""
 
+import logging
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, overload
+from collections.abc import Iterable, Mapping, MutableMapping
+from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ._checks import params_with_grads, require_number
+from ._fused_adamw import Numbers, fused_adamw_
+from ._optimizer import CheckedOptimizer
+
+logger = logging.getLogger(__name__)
 
 
-class AdamW(torch.optim.Optimizer):
+class AdamW(CheckedOptimizer):
     """AdamW, algorithm 2 of Loshchilov & Hutter, "Decoupled Weight Decay Regularization" (2019).
 
     At the t-th gradient g of a parameter p, t counted from 1 for each parameter:
@@ -29,8 +35,15 @@ class AdamW(torch.optim.Optimizer):
     and gradients as small as `eps`.
 
     The rate is read from `group["lr"]` at each step, so a schedule sets it there. A parameter without
-    gradient is left alone, decay included, and its t stands still. All else runs as one `torch._foreach_*`
-    call per line and group; the root in the last line needs one temporary copy of a group's parameters.
+    gradient is left alone, decay included, and its t stands still.
+
+    By default each line is one `torch._foreach_*` call per group; the root in the last line needs one
+    temporary copy of a group's parameters. With `fused=True` all of it is compiled into one pass over
+    memory, see `_fused_adamw.py`: for 22.7 M parameters on two CPU cores four times as fast, and as fast as
+    `torch.optim.AdamW(fused=True)`. The two differ by roundings. To compile takes about 12 s at the first
+    step, 3 s where torch has cached it, and as long again when other parameters than before have gradients
+    (after eight times, torch compiles no more, and the default is used); a new rate or step compiles
+    nothing. So it pays in long runs, and is not the default.
 
     The state of a parameter is `exp_avg` (m) and `exp_avg_sq` (v), tensors like the parameter, and `step`
     (t), an int: a GPU is never asked for it, JSON holds it, and it does not stop growing at 2**24 as a
@@ -46,6 +59,8 @@ class AdamW(torch.optim.Optimizer):
         eps: Keeps the division finite, more than 0; torch's default.
         weight_decay: Share of a parameter that is lost per step and unit of `lr`, at least 0; torch's
             default.
+        fused: Whether to compile the update. Where torch can't, as on a CPU without a C++ compiler, one
+            warning is logged and the default is used.
 
     Raises:
         ValueError: If a hyperparameter is out of range; at a step, if a gradient is sparse or a parameter
@@ -61,6 +76,8 @@ class AdamW(torch.optim.Optimizer):
         1.8
     """
 
+    fused: bool = False  # for copies and unpickled ones: torch drops an optimizer's own attributes
+
     def __init__(
         self,
         params: ParamsT,
@@ -69,80 +86,20 @@ class AdamW(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.01,
+        fused: bool = False,
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+        self.fused = fused
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group of parameters; what it does not set, it takes from the optimizer.
+    def _check_group(self, group: Mapping[str, Any]) -> None:
+        check_adamw_group(group)
 
-        Args:
-            param_group: `{"params": ...}` with any of `lr`, `betas`, `eps` and `weight_decay`.
-
-        Raises:
-            ValueError: If a hyperparameter is out of range.
-            TypeError: If a hyperparameter is not a number.
-        """
-        _check_hyperparameters(self.defaults | param_group)
-        super().add_param_group(param_group)
-
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Update every parameter that has a gradient.
-
-        Args:
-            closure: Computes gradients anew and returns the loss, which is returned; usually left out.
-
-        Raises:
-            ValueError: If a gradient is sparse, a parameter complex, or a group's hyperparameter out of
-                range.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            _check_hyperparameters(group)  # a schedule may have set them since
-            params, grads = params_with_grads("AdamW", group)
-            if params:
-                self._update(params, grads, group)
-        return loss
-
-    def _update(self, params: list[Tensor], grads: list[Tensor], group: Mapping[str, Any]) -> None:
-        lr, (beta1, beta2), eps, weight_decay = (group[key] for key in ("lr", "betas", "eps", "weight_decay"))
-        states = [self._next_state(param) for param in params]
-        exp_avgs = [state["exp_avg"] for state in states]
-        exp_avg_sqs = [state["exp_avg_sq"] for state in states]
-        # One scalar per tensor: parameters that once had no gradient are at an earlier step than their group.
-        corrections = [math.sqrt(1 - beta2 ** state["step"]) for state in states]
-        rates = [
-            lr * correction / (1 - beta1 ** state["step"])
-            for correction, state in zip(corrections, states, strict=True)
-        ]
-
-        torch._foreach_mul_(params, 1 - lr * weight_decay)
-        torch._foreach_lerp_(exp_avgs, grads, 1 - beta1)
-        torch._foreach_mul_(exp_avg_sqs, beta2)
-        torch._foreach_addcmul_(exp_avg_sqs, grads, grads, 1 - beta2)
-        denominators = torch._foreach_sqrt(exp_avg_sqs)
-        torch._foreach_add_(denominators, [eps * correction for correction in corrections])
-        torch._foreach_addcdiv_(params, exp_avgs, denominators, [-rate for rate in rates])
-
-    def _next_state(self, param: Tensor) -> dict[str, Any]:
-        """The state of a parameter, made when its first gradient comes, with the step counted."""
-        state: dict[str, Any] = self.state[param]
-        if not state:
-            state.update(step=0, exp_avg=torch.zeros_like(param), exp_avg_sq=torch.zeros_like(param))
-        state["step"] += 1
-        return state
+    def _update(self) -> None:
+        self.fused = update_adamw_("AdamW", self.param_groups, self.state, fused=self.fused)
 
 
-def _check_hyperparameters(group: Mapping[str, Any]) -> None:
+def check_adamw_group(group: Mapping[str, Any]) -> None:
+    """Refuse hyperparameters that AdamW can't have."""
     require_number("lr", group["lr"], least=0)
     betas = group["betas"]
     # A list is what JSON makes of a tuple.
@@ -153,3 +110,80 @@ def _check_hyperparameters(group: Mapping[str, Any]) -> None:
         require_number(f"betas[{index}]", beta, least=0, below=1)
     require_number("eps", group["eps"], above=0)
     require_number("weight_decay", group["weight_decay"], least=0)
+
+
+def update_adamw_(
+    optimizer: str,
+    groups: Iterable[Mapping[str, Any]],
+    state: MutableMapping[Tensor, dict[str, Any]],
+    *,
+    fused: bool,
+) -> bool:
+    """Do one step of AdamW on groups that have been checked.
+
+    Args:
+        optimizer: Its name, for messages.
+        groups: Each with `params`, `lr`, `betas`, `eps` and `weight_decay`.
+        state: Of the optimizer.
+        fused: Whether to use the compiled update.
+
+    Returns:
+        Whether to use it the next time: `fused`, but False if it could not be compiled.
+    """
+    found = [(group, *params_with_grads(optimizer, group)) for group in groups]
+    batches = []
+    for group, params, grads in found:
+        states = [_next_state(state[param], param) for param in params]
+        exp_avgs, exp_avg_sqs = ([own[name] for own in states] for name in ("exp_avg", "exp_avg_sq"))
+        numbers = [_numbers(group, own["step"]) for own in states]
+        if params:
+            batches.append((params, grads, exp_avgs, exp_avg_sqs, numbers))
+    if fused and batches:
+        try:
+            fused_adamw_(*(list(chain(*lists)) for lists in zip(*batches, strict=True)))
+        except RuntimeError as error:  # which is what torch raises when it can't compile
+            logger.warning("%s goes on without fused updates, which did not compile: %s", optimizer, error)
+            fused = False
+        else:
+            return True
+    for batch in batches:
+        _foreach_adamw_(*batch)
+    return fused
+
+
+def _next_state(state: dict[str, Any], param: Tensor) -> dict[str, Any]:
+    """The state of a parameter, made when its first gradient comes, with the step counted."""
+    if not state:
+        state.update(step=0, exp_avg=torch.zeros_like(param), exp_avg_sq=torch.zeros_like(param))
+    state["step"] += 1
+    return state
+
+
+def _numbers(group: Mapping[str, Any], step: int) -> Numbers:
+    lr, (beta1, beta2), eps, weight_decay = (group[key] for key in ("lr", "betas", "eps", "weight_decay"))
+    correction = math.sqrt(1 - beta2**step)
+    return Numbers(
+        kept=1 - lr * weight_decay,
+        weight1=1 - beta1,
+        beta2=beta2,
+        weight2=1 - beta2,
+        rate=lr * correction / (1 - beta1**step),
+        eps=eps * correction,
+    )
+
+
+def _foreach_adamw_(
+    params: list[Tensor],
+    grads: list[Tensor],
+    exp_avgs: list[Tensor],
+    exp_avg_sqs: list[Tensor],
+    numbers: list[Numbers],
+) -> None:
+    group = numbers[0]  # but for the last two, which belong to the parameter: it may be at an earlier step
+    torch._foreach_mul_(params, group.kept)
+    torch._foreach_lerp_(exp_avgs, grads, group.weight1)
+    torch._foreach_mul_(exp_avg_sqs, group.beta2)
+    torch._foreach_addcmul_(exp_avg_sqs, grads, grads, group.weight2)
+    denominators = torch._foreach_sqrt(exp_avg_sqs)
+    torch._foreach_add_(denominators, [own.eps for own in numbers])
+    torch._foreach_addcdiv_(params, exp_avgs, denominators, [-own.rate for own in numbers])

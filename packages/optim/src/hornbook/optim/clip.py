@@ -1,5 +1,6 @@
 """Clipping gradients by their global norm."""
 
+import functools
 import math
 from collections.abc import Iterable
 
@@ -68,17 +69,29 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> T
 
 
 def _global_norm(grads: list[Tensor]) -> Tensor:
-    # First the norm of each row, in float32 at least, then the norm of these in float64. On the CPU, torch
-    # sums all squares of a tensor in float32 lane by lane: for 10,000 x 512 equal entries its norm is 0.4 %
-    # off, for 50,257 x 1,600 2 %. Row by row it is 3e-7, and takes the same time (float64 throughout takes
-    # 10 to 25 times).
-    row_norms = [
-        torch.linalg.vector_norm(grad, dim=-1, dtype=torch.promote_types(grad.dtype, torch.float32)).flatten()
-        for grad in grads
-    ]
-    joint = torch.cat(row_norms)
+    # First the norms of parts, in float32 at least, then the norm of these in float64.
+    joint = _norms_of_rows(grads) if grads[0].device.type == "cpu" else _norms_of_tensors(grads)
     norm: Tensor = torch.linalg.vector_norm(joint, dtype=_widest(joint.device, joint.dtype))
     return norm.to(joint.dtype)
+
+
+def _norms_of_rows(grads: list[Tensor]) -> Tensor:
+    # For CPUs, where torch sums the squares of a whole tensor in float32 lane by lane: for 10,000 x 512 equal
+    # entries its norm is 0.4 % off, for 50,257 x 1,600 2 %. Row by row it is 3e-7, and takes the same time
+    # (float64 throughout takes 10 to 25 times).
+    return torch.cat(
+        [torch.linalg.vector_norm(grad, dim=-1, dtype=_at_least_float32(grad)).flatten() for grad in grads]
+    )
+
+
+def _norms_of_tensors(grads: list[Tensor]) -> Tensor:
+    # For GPUs, which sum squares as a tree; one launch serves many tensors.
+    dtype = functools.reduce(torch.promote_types, map(_at_least_float32, grads))
+    return torch.stack(torch._foreach_norm(grads, 2, dtype))
+
+
+def _at_least_float32(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)
 
 
 def _widest(device: torch.device, dtype: torch.dtype) -> torch.dtype:
