@@ -1,34 +1,36 @@
-"""Continue a prompt with a model that was trained here; the text appears as it is made.
+"""Continue prompts with a model that was trained here; the text appears as it is made.
 
 Examples:
     uv run apps/generate.py --run runs/tinystories-demo-1a2b3c4d --prompt "Once upon a time"
     uv run apps/generate.py --run runs/tinystories-demo-1a2b3c4d --temperature 0 --max-tokens 100
-    uv run apps/generate.py --run runs/tinystories-demo-1a2b3c4d --num-samples 3 --seed 7
+    uv run apps/generate.py --run runs/tinystories-demo-1a2b3c4d --num-samples 3 --seed 7 --stop "The end"
 """
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from recipes.console import printable, say
 from recipes.device import choose_device
-from recipes.sampling import Sampling, stream_text
+from recipes.sampling import TextOptions, stream_samples
 from recipes.trained import load_run
 from recipes.wrong_input import exit_code_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flags(Sampling):
+class Flags:
     """What to generate."""
 
     run: Path
     """Directory of a run."""
-    prompt: str = ""
-    """Where to go on from; empty begins a new text."""
+    prompt: tuple[str, ...] = ("",)
+    """Where to go on from, one or several; empty begins a new text."""
     num_samples: int = 1
-    """How many texts, each with the next seed."""
+    """How many texts of each prompt."""
+    options: Annotated[TextOptions, tyro.conf.arg(name="")]
     device: str | None = None
     """cpu, cuda, mps …; the best there is, if not given."""
 
@@ -39,11 +41,14 @@ def main(flags: Flags) -> int:
         msg = f"--num-samples must be at least 1, got {flags.num_samples}"
         raise ValueError(msg)
     trained = load_run(flags.run, choose_device(flags.device))
-    for number in range(flags.num_samples):
-        say(flags.prompt, end="")
-        for piece in stream_text(trained, flags.prompt, flags, seed=flags.seed + number):
-            say(printable(piece), end="")
-        say("\n---" if number + 1 < flags.num_samples else "")
+    prompts = [prompt for prompt in flags.prompt for _ in range(flags.num_samples)]
+    shown = -1
+    for number, piece in stream_samples(trained, prompts, flags.options):
+        while shown < number:
+            shown += 1
+            say(("\n---\n" if shown else "") + prompts[shown], end="")
+        say(printable(piece), end="")
+    say()
     return 0
 
 

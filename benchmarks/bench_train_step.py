@@ -1,108 +1,114 @@
-"""A training step side by side with transformers' Llama of the same shape, and the share of a matrix product.
+"""A training step side by side with its peers, as a share of the matrix product; then memory and first calls.
 
-uv run --group peers benchmarks/bench_train_step.py [--model demo|tinystories] [--compile]
+uv run --group peers benchmarks/bench_train_step.py [--nanogpt model.py] [--device cuda --bf16]
+
+Contestants take turns, a step each, the matrix product among them; ratios and shares are medians over rounds.
 """
 
 import argparse
+import statistics
 import sys
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-import transformers
-from torch import Tensor
 
-from common import alternate, print_machine, print_table
+from bench_peak_memory import print_memory
+from common import Timing, alternate, print_machine, print_table
 from hornbook.accounting import training_flops
-from hornbook.nn import TransformerLM, cross_entropy
-from hornbook.optim import AdamW, clip_grad_norm_, decay_groups
+from training_steps import Setting, contestants, make_step
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "apps"))
-from recipes.device import matmul_flops_per_second
 from recipes.experiment import demo, tinystories_model
 
 SHAPES = {"demo": demo().model, "tinystories": tinystories_model()}
+PRODUCT = "matrix product"
+NUM_PRODUCTS = 4  # 2 % to 5 % of a step: long enough to be timed
 
 
-def step_of(
-    model: torch.nn.Module, loss: Callable[[Tensor, Tensor], Tensor], tokens: Tensor
-) -> Callable[[], float]:
-    """Return a whole update: forward, backward, clipping, AdamW; the same optimizer for every model."""
-    optimizer = AdamW(decay_groups(model, 0.1), 1e-4)
+def compare(setting: Setting, repetitions: int) -> None:
+    """Print tokens per second, the ratio to each peer and the share of the matrix product."""
+    shape, num_tokens = setting.shape, setting.batch_size * setting.shape.context_length
+    dtype = torch.bfloat16 if setting.bf16 else torch.float32
+    left = torch.randn(num_tokens, shape.d_model, device=setting.device, dtype=dtype)
+    right = torch.randn(shape.d_model, shape.d_ff, device=setting.device, dtype=dtype)
+    product = torch.empty(num_tokens, shape.d_ff, device=setting.device, dtype=dtype)
 
-    def step() -> float:
-        batch_loss = loss(tokens[:, :-1], tokens[:, 1:])
-        batch_loss.backward()  # type: ignore[no-untyped-call]
-        clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        return float(batch_loss.detach())
+    def multiply() -> float:
+        for _ in range(NUM_PRODUCTS):
+            torch.mm(left, right, out=product)
+        return float(product[0, 0])
 
-    return step
+    steps = {name: make_step(name, setting) for name in contestants(setting)}
+    timings = alternate({**steps, PRODUCT: multiply}, repetitions)
+    product_timing = timings.pop(PRODUCT)
+    kind = "compiled" if setting.compiled else "eager"
+    print_table(
+        f"training step, {kind}, {setting.batch_size} x {shape.context_length}",
+        timings,
+        num_tokens,
+        "tokens",
+        cpu=False,
+    )
+    ours = timings["hornbook"].wall
+    for name, timing in timings.items():
+        if name != "hornbook":
+            print(f"  ours / {name}, median over rounds: {_median_ratio(timing.wall, ours):.3f}")
+    product_rate = 2 * NUM_PRODUCTS * num_tokens * shape.d_model * shape.d_ff
+    share = _median_ratio(_rates(product_timing, product_rate, inverse=True), _shares(ours, setting))
+    print(
+        f"  matrix product {product_rate / statistics.median(product_timing.wall) / 1e9:.0f} GFLOP/s; "
+        f"hornbook reaches {share:.0%} of it"
+    )
+
+
+def _rates(timing: Timing, flops: float, *, inverse: bool) -> list[float]:
+    return [second / flops if inverse else flops / second for second in timing.wall]
+
+
+def _shares(ours: list[float], setting: Setting) -> list[float]:
+    return [second / training_flops(setting.shape, batch_size=setting.batch_size) for second in ours]
+
+
+def _median_ratio(numerators: list[float], denominators: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(numerators, denominators, strict=True))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", choices=tuple(SHAPES), default="demo")
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--model", choices=tuple(SHAPES), default="tinystories")
+    parser.add_argument("--kinds", nargs="+", choices=("eager", "compiled"), default=("eager", "compiled"))
+    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[8])
+    parser.add_argument(
+        "--memory-batch-sizes", nargs="*", type=int, default=[8, 32], help="none: leave it out"
+    )
     parser.add_argument("--repetitions", type=int, default=10)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--bf16", action="store_true", help="autocast")
+    parser.add_argument("--nanogpt", type=Path, help="model.py of karpathy/nanoGPT, which is on no registry")
     flags = parser.parse_args()
-    shape = SHAPES[flags.model]
-    device = torch.device(flags.device)
+    if torch.device(flags.device).type == "cuda":
+        torch.set_float32_matmul_precision("high")
     print_machine()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {device}, fp32; {shape}")
-
-    tokens = torch.randint(shape.vocab_size, (flags.batch_size, shape.context_length + 1), device=device)
-    ours = TransformerLM(shape, device=device)
-    theirs = transformers.LlamaForCausalLM(
-        transformers.LlamaConfig(
-            vocab_size=shape.vocab_size,
-            hidden_size=shape.d_model,
-            intermediate_size=shape.d_ff,
-            num_hidden_layers=shape.num_layers,
-            num_attention_heads=shape.num_heads,
-            max_position_embeddings=shape.context_length,
-            tie_word_embeddings=False,
-            attn_implementation="sdpa",  # type: ignore[call-arg]
-        )
+    base = Setting(
+        shape=SHAPES[flags.model],
+        batch_size=flags.batch_sizes[0],
+        device=flags.device,
+        bf16=flags.bf16,
+        nanogpt=flags.nanogpt,
     )
-    theirs.to(device)  # type: ignore[arg-type]
-
-    def our_loss(inputs: Tensor, targets: Tensor) -> Tensor:
-        return cross_entropy(ours(inputs), targets)
-
-    def their_loss(inputs: Tensor, targets: Tensor) -> Tensor:
-        logits = theirs(input_ids=inputs, use_cache=False).logits
-        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-
-    if flags.compile:
-        our_loss, their_loss = (torch.compile(loss, dynamic=False) for loss in (our_loss, their_loss))
-    steps = {
-        "hornbook": step_of(ours, our_loss, tokens),
-        f"transformers {transformers.__version__} Llama, sdpa": step_of(theirs, their_loss, tokens),
-    }
-    num_tokens = flags.batch_size * shape.context_length
-    matmul = [
-        matmul_flops_per_second(
-            device, "fp32", rows=num_tokens, inner=shape.d_model, columns=shape.d_ff, seconds=1
-        )
-    ]
-    timings = alternate(steps, flags.repetitions)
-    matmul.append(
-        matmul_flops_per_second(
-            device, "fp32", rows=num_tokens, inner=shape.d_model, columns=shape.d_ff, seconds=1
-        )
-    )
-    kind = "compiled" if flags.compile else "eager"
-    print_table(f"training step, {kind}", timings, num_tokens, "tokens", cpu=False)
-    flops = training_flops(shape, batch_size=flags.batch_size)
-    seconds = sorted(timings["hornbook"].wall)[flags.repetitions // 2]
-    print(
-        f"\nmatrix product before and after: {matmul[0] / 1e9:.0f} and {matmul[1] / 1e9:.0f} GFLOP/s; "
-        f"hornbook reaches {flops / seconds / 1e9:.0f}, {flops / seconds / (sum(matmul) / 2):.0%} of it"
-    )
+    precision = "bf16" if flags.bf16 else "fp32"
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {flags.device}, {precision}")
+    print(base.shape)
+    for kind in flags.kinds:
+        for batch_size in flags.batch_sizes:
+            compiled = kind == "compiled"
+            compare(
+                replace(base, batch_size=batch_size, compiled=compiled, fused_optimizer=compiled),
+                flags.repetitions,
+            )
+    for batch_size in flags.memory_batch_sizes:
+        print_memory(replace(base, batch_size=batch_size, compiled=True))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The formulas of hornbook.accounting hold for the model of hornbook.nn; the two do not import each other."""
 
 from dataclasses import asdict, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -77,6 +77,26 @@ def test_the_fused_kernel_computes_the_scores_once_more_going_backward(
     forward, both = counted_flops(config, batch_size, seq)
     assert forward == forward_flops(config, batch_size=batch_size, sequence_length=seq)
     assert both == training_flops(config, batch_size=batch_size, sequence_length=seq) + scores
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    config=configs(),
+    batch_size=st.integers(1, 4),
+    reduction=st.sampled_from(["mean", "sum", "none"]),
+    chunk_size=st.integers(1, 50),
+)
+def test_the_loss_in_chunks_multiplies_no_matrix_more(
+    config: TransformerConfig, batch_size: int, reduction: Literal["mean", "sum", "none"], chunk_size: int
+) -> None:
+    model = TransformerLM(replace(config, attention="explicit"))
+    token_ids = torch.zeros(batch_size, config.context_length, dtype=torch.int64)
+    # By itself the counter passes over a product that is added in place.
+    in_place = {torch.ops.aten.addmm_: lambda _, a, b, **__: 2 * a[0] * a[1] * b[1]}
+    with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
+        loss = model.loss(token_ids, token_ids, reduction=reduction, chunk_size=chunk_size)
+        loss.sum().backward()  # type: ignore[no-untyped-call]
+    assert counter.get_total_flops() == training_flops(config, batch_size=batch_size)
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -1,6 +1,7 @@
 """The end of a run: the numbers, a story, the curve."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,10 +10,10 @@ from hornbook.trainer import Evaluation, Outcome, atomic_file
 
 from .console import printable, say
 from .describe import duration
-from .sampling import Sampling, stream_text
+from .sampling import TextOptions, stream_samples
 from .trained import load_run
 
-_SAMPLING, _NUM_SAMPLES = Sampling(), 3
+_OPTIONS, _NUM_SAMPLES = TextOptions(), 3
 
 
 def finish(
@@ -27,13 +28,14 @@ def finish(
 ) -> None:
     """Write what came out: samples.txt, curve.png, curve.svg and, when these are there, results.json."""
     trained = load_run(directory, device)
-    samples = [
-        "".join(stream_text(trained, "", _SAMPLING, seed=seed + number)).strip()
-        for number in range(_NUM_SAMPLES)
-    ]
+    samples = [""] * _NUM_SAMPLES
+    for number, piece in stream_samples(trained, [""] * _NUM_SAMPLES, replace(_OPTIONS, seed=seed)):
+        samples[number] += piece
+    samples = [sample.strip() for sample in samples]
+    sampling = _OPTIONS.sampling
     heading = (
-        f"temperature {_SAMPLING.temperature}, top-p {_SAMPLING.top_p}, "
-        f"at most {_SAMPLING.max_tokens} tokens, trained on {text_name}"
+        f"temperature {sampling.temperature}, top-p {sampling.top_p}, "
+        f"at most {_OPTIONS.max_tokens} tokens, trained on {text_name}"
     )
     _write(directory / "samples.txt", "\n\n---\n\n".join([heading, *samples]))
     title = (

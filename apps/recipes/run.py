@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hornbook.accounting import num_parameters, training_flops
-from hornbook.nn import TransformerLM, cross_entropy
+from hornbook.nn import TransformerLM
 from hornbook.optim import decay_groups
 from hornbook.trainer import (
     Checkpoints,
@@ -127,7 +127,7 @@ def _train(
 
     def loss(inputs: Tensor, targets: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=experiment.precision == "bf16"):
-            return cross_entropy(model(inputs), targets)
+            return model.loss(inputs, targets)
 
     def validate(*, last: bool) -> Evaluation:
         return evaluate(

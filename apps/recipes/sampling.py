@@ -1,57 +1,64 @@
 """Text from a trained model, as it comes."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Annotated
 
-import torch
+import tyro
 
 from hornbook.bpe import StreamDecoder
-from hornbook.nn import generate_iter
+from hornbook.nn import Sampling, stream_text
 
 from .trained import TrainedModel
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How tokens are drawn."""
+class TextOptions:
+    """How texts are drawn, and where they end."""
 
+    # A factory: a default would be a class variable of the same name.
+    sampling: Annotated[Sampling, tyro.conf.arg(name="")] = field(
+        default_factory=lambda: Sampling(temperature=0.8, top_p=0.9)
+    )
     max_tokens: int = 256
     """The end, if the model doesn't end before."""
-    temperature: float = 0.8
-    """Below 1 keeps to what is likely; 0 takes the likeliest token each time."""
-    top_p: float = 0.9
-    """Draw from the smallest set of tokens whose probability reaches this."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a sample before them, beside <|endoftext|>."""
     seed: int = 0
-    """The same seed gives the same text."""
-
-    def __post_init__(self) -> None:
-        """Refuse a seed that torch can't take; the rest is checked where it is used."""
-        if not 0 <= self.seed < 2**63:
-            msg = f"seed must be 0 to 2**63 - 1, got {self.seed}"
-            raise ValueError(msg)
+    """Of the first sample, the next have the next; the same seed gives the same text."""
 
 
-def stream_text(trained: TrainedModel, prompt: str, sampling: Sampling, *, seed: int) -> Iterator[str]:
-    """Yield what the model adds to the prompt, piece by piece, whole characters only.
+def stream_samples(
+    trained: TrainedModel, prompts: Sequence[str], options: TextOptions
+) -> Iterator[tuple[int, str]]:
+    """Yield what the model adds to each prompt: (number of the prompt, piece of text), in their order.
+
+    All are drawn at once, each with a seed of its own; what comes before its turn waits.
 
     Args:
         trained: Model and tokenizer.
-        prompt: Where to go on from; an empty one begins a new text.
-        sampling: How to draw; its own seed is not used.
-        seed: Of this text.
+        prompts: Where to go on from; an empty one begins a new text.
+        options: How to draw.
     """
-    device = next(trained.model.parameters()).device
-    decoder = StreamDecoder(trained.tokenizer)
-    # A text begins where the one before has ended.
-    prompt_ids = [trained.stop_id, *trained.tokenizer.encode(prompt)]
-    for token_id in generate_iter(
+    steps = stream_text(
         trained.model,
-        prompt_ids,
-        max_tokens=sampling.max_tokens,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        stop_id=trained.stop_id,
-        generator=torch.Generator(device).manual_seed(seed),
-    ):
-        yield decoder.push(token_id)
-    yield decoder.finish()
+        # A text begins where the one before has ended.
+        [[trained.stop_id, *trained.tokenizer.encode(prompt)] for prompt in prompts],
+        partial(StreamDecoder, trained.tokenizer),
+        max_tokens=options.max_tokens,
+        sampling=options.sampling,
+        stop_ids=[trained.stop_id],
+        stop_strings=options.stop,
+        seeds=[options.seed + number for number in range(len(prompts))],
+    )
+    turn, waiting = 0, [""] * len(prompts)
+    for pieces in steps:
+        waiting = [text + (piece or "") for text, piece in zip(waiting, pieces, strict=True)]
+        while turn < len(prompts):
+            yield turn, waiting[turn]
+            waiting[turn] = ""
+            if pieces[turn] is not None:
+                break
+            turn += 1
+    yield from enumerate(waiting[turn:], start=turn)

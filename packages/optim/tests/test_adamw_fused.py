@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +12,14 @@ from torch.nn import Parameter
 from hornbook.optim import AdamW, Muon, _fused_adamw, cosine_schedule
 
 SHAPES = [(24, 16), (16,), (3, 1, 5)]
+
+
+@pytest.fixture(autouse=True)
+def no_compiled_code_of_other_tests() -> Iterator[None]:
+    # torch compiles one function eight times in a process at most.
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
 
 
 def params_of(dtype: torch.dtype, seed: int = 0) -> list[Parameter]:
@@ -103,6 +112,29 @@ def test_where_torch_cannot_compile_one_warning_is_logged_and_no_bit_differs_fro
         f"{kind.__name__} goes on without fused updates, which did not compile: no C++ compiler"
     ]
     assert not fused.fused
+
+
+def test_at_torchs_limit_of_compilations_it_goes_on_with_foreach(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("torch._dynamo.config.recompile_limit", 1)
+    optimizers = []
+    for num_columns in (2, 3):
+        params, twins = ([Parameter(torch.ones(4, num_columns))] for _ in range(2))
+        fused, plain = AdamW(params, lr=0.1, fused=True), AdamW(twins, lr=0.1)
+        generator = torch.Generator().manual_seed(0)
+        with caplog.at_level(logging.WARNING, logger="hornbook.optim"):
+            for _ in range(2):
+                set_gradients(params, twins, generator=generator)
+                fused.step()
+                plain.step()
+        torch.testing.assert_close(params, twins)
+        optimizers.append(fused)
+    if not optimizers[0].fused:
+        pytest.skip("torch can't compile here")
+    assert not optimizers[1].fused
+    messages = [record.getMessage() for record in caplog.records if record.name.startswith("hornbook")]
+    assert len(messages) == 1 and "AdamW goes on without fused updates" in messages[0]
 
 
 def test_the_state_dict_does_not_say_how_it_was_run_and_a_copy_is_not_fused() -> None:

@@ -10,24 +10,42 @@ from .cache import KVCache
 from .config import TransformerConfig
 from .embedding import Embedding
 from .feed_forward import MLP, SwiGLU
-from .functional import cross_entropy, scaled_dot_product_attention, silu, softcap, softmax, squared_relu
-from .generate import generate, generate_iter
+from .formats import (
+    GGUFVocabulary,
+    load_huggingface,
+    load_model,
+    save_gguf,
+    save_huggingface,
+    save_model,
+)
+from .functional import scaled_dot_product_attention, silu, softcap, softmax, squared_relu
+from .generate import Generation, generate, generate_batch
 from .linear import Linear
+from .loss import cross_entropy, linear_cross_entropy
 from .norm import RMSNorm
 from .rope import RotaryEmbedding
-from .sampling import next_token_probabilities, sample_token
+from .sampling import GREEDY, PLAIN, Sampling, draw_tokens, next_token_probabilities
 from .shortcuts import LearnedMix
+from .stop_strings import StopStrings
+from .stream_text import IdDecoder, stream_text
 from .transformer import TransformerLM
 
 __all__ = [
+    "GREEDY",
     "MLP",
+    "PLAIN",
     "CausalSelfAttention",
     "Embedding",
+    "GGUFVocabulary",
+    "Generation",
+    "IdDecoder",
     "KVCache",
     "LearnedMix",
     "Linear",
     "RMSNorm",
     "RotaryEmbedding",
+    "Sampling",
+    "StopStrings",
     "SwiGLU",
     "TransformerBlock",
     "TransformerConfig",
@@ -35,17 +53,24 @@ __all__ = [
     "attention_kernel",
     "causal_mask",
     "cross_entropy",
+    "draw_tokens",
     "explicit_attention",
     "fused_attention",
     "generate",
-    "generate_iter",
+    "generate_batch",
+    "linear_cross_entropy",
+    "load_huggingface",
+    "load_model",
     "next_token_probabilities",
     "post_norm",
     "pre_norm",
-    "sample_token",
+    "save_gguf",
+    "save_huggingface",
+    "save_model",
     "scaled_dot_product_attention",
     "silu",
     "softcap",
     "softmax",
     "squared_relu",
+    "stream_text",
 ]

@@ -1,5 +1,7 @@
 """Keys and values of the tokens so far, so that each new token costs one position."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -10,81 +12,172 @@ from .config import TransformerConfig
 class LayerCache:
     """Keys and values of one layer, in memory that is there from the start.
 
+    The columns in use are the same for all rows and lie between a start and an end that both move to the
+    right; only when the end of the memory is reached are they moved back to its beginning.
+
     Args:
-        keys: Room for keys; its contents do not matter.
-        values: Room for values.
+        keys: Room for keys. What is in it must be finite, as masked columns are multiplied by zero.
+        values: Room for values, likewise.
     """
 
     def __init__(
         self,
-        keys: Float[Tensor, "batch kv_heads capacity head_dim"],
-        values: Float[Tensor, "batch kv_heads capacity head_dim"],
+        keys: Float[Tensor, "rows kv_heads capacity head_dim"],
+        values: Float[Tensor, "rows kv_heads capacity head_dim"],
     ) -> None:
-        self.length = 0
         self._keys = keys
         self._values = values
+        self._start = 0
+        self._end = 0
+
+    @property
+    def length(self) -> int:
+        """Columns in use."""
+        return self._end - self._start
+
+    @property
+    def keys(self) -> Float[Tensor, "rows kv_heads keys head_dim"]:
+        """All keys, a view."""
+        return self._keys.narrow(2, self._start, self.length)
+
+    @property
+    def values(self) -> Float[Tensor, "rows kv_heads keys head_dim"]:
+        """All values, a view."""
+        return self._values.narrow(2, self._start, self.length)
 
     def append(
         self,
-        key: Float[Tensor, "batch kv_heads seq head_dim"],
-        value: Float[Tensor, "batch kv_heads seq head_dim"],
-    ) -> tuple[Float[Tensor, "batch kv_heads keys head_dim"], Float[Tensor, "batch kv_heads keys head_dim"]]:
-        """Write the new ones behind the old and return views of all so far.
+        key: Float[Tensor, "rows kv_heads seq head_dim"],
+        value: Float[Tensor, "rows kv_heads seq head_dim"],
+    ) -> tuple[Float[Tensor, "rows kv_heads keys head_dim"], Float[Tensor, "rows kv_heads keys head_dim"]]:
+        """Write new columns behind the old and return views of all.
+
+        Args:
+            key: The new keys.
+            value: The new values.
 
         Raises:
             ValueError: If there is no room.
         """
-        end = self.length + key.shape[-2]
-        capacity = self._keys.shape[-2]
-        if end > capacity:
-            msg = f"the cache has room for {capacity} positions and holds {self.length}; {end} do not fit"
+        seq = key.shape[2]
+        self.extend(seq)
+        self._keys.narrow(2, self._end - seq, seq).copy_(key)
+        self._values.narrow(2, self._end - seq, seq).copy_(value)
+        return self.keys, self.values
+
+    def extend(self, num_columns: int) -> None:
+        """Take columns into use as they are; see `KVCache.extend`."""
+        capacity = self._keys.shape[2]
+        if self.length + num_columns > capacity:
+            msg = (
+                f"the cache has room for {capacity} positions, holds {self.length} and got {num_columns} more"
+            )
             raise ValueError(msg)
-        self._keys[:, :, self.length : end] = key
-        self._values[:, :, self.length : end] = value
-        self.length = end
-        return self._keys[:, :, :end], self._values[:, :, :end]
+        if self._end + num_columns > capacity:
+            for memory, used in ((self._keys, self.keys), (self._values, self.values)):
+                memory.narrow(2, 0, self.length).copy_(used.clone())
+            self._start, self._end = 0, self.length
+        self._end += num_columns
+
+    def forget(self, num_columns: int) -> None:
+        """Drop the oldest columns; see `KVCache.forget`."""
+        self._start += num_columns
+
+    def replace(self, rows: Sequence[int], other: "LayerCache") -> None:
+        """Put another cache into some rows; see `KVCache.replace`."""
+        for memory, theirs in ((self._keys, other.keys), (self._values, other.values)):
+            memory[rows, :, self._end - other.length : self._end] = theirs
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all other rows; see `KVCache.keep`."""
+        self._keys, self._values = self._keys[rows], self._values[rows]
 
 
 class KVCache:
-    """Keys and values of every layer.
+    """Keys and values of every layer, for several texts, a row each.
+
+    A model that is called with it adds a column per token to all rows at once. Rows of different lengths end
+    together: the shorter have columns on the left that stand for nothing, which the caller of the model hides
+    by its `mask`; its `positions` count from each row's first true column.
 
     Args:
         config: Shape of the model.
-        batch_size: Number of texts.
-        capacity: Positions to make room for; None: the whole context.
+        num_rows: Number of texts.
+        capacity: Columns to make room for; None: the whole context.
         device: Of the model.
-        dtype: Of its keys and values; half that of float32 for bfloat16.
+        dtype: Of its keys and values; bfloat16 takes half the memory of float32.
 
     Example:
+        >>> from hornbook.nn import TransformerLM
         >>> config = TransformerConfig(
         ...     vocab_size=100, context_length=16, num_layers=2, d_model=32, num_heads=4, d_ff=96
         ... )
-        >>> cache = KVCache(config, batch_size=1)
-        >>> cache.length, len(cache.layers)
-        (0, 2)
+        >>> model, cache = TransformerLM(config).requires_grad_(False), KVCache(config, num_rows=1)
+        >>> whole = model(torch.tensor([[5, 17, 99]]))
+        >>> _ = model(torch.tensor([[5, 17]]), cache=cache)
+        >>> torch.allclose(model(torch.tensor([[99]]), cache=cache)[:, 0], whole[:, 2], atol=1e-5)
+        True
+        >>> cache.length
+        3
     """
 
     def __init__(
         self,
         config: TransformerConfig,
-        batch_size: int,
+        num_rows: int,
         capacity: int | None = None,
         *,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        shape = (batch_size, config.kv_heads, capacity or config.context_length, config.head_dim)
+        capacity = config.context_length if capacity is None else capacity
+        shape = (num_rows, config.kv_heads, capacity, config.head_dim)
         self.layers = [
-            LayerCache(*(torch.empty(shape, device=device, dtype=dtype) for _ in range(2)))
+            LayerCache(*(torch.zeros(shape, device=device, dtype=dtype) for _ in range(2)))
             for _ in range(config.num_layers)
         ]
 
     @property
     def length(self) -> int:
-        """Positions written so far."""
+        """Columns in use."""
         return self.layers[0].length
 
-    def clear(self) -> None:
-        """Forget all positions; the memory is kept."""
+    def extend(self, num_columns: int) -> None:
+        """Take columns into use that stand for nothing yet: what is in them is finite, and not more is said.
+
+        Args:
+            num_columns: How many.
+
+        Raises:
+            ValueError: If there is no room.
+        """
         for layer in self.layers:
-            layer.length = 0
+            layer.extend(num_columns)
+
+    def forget(self, num_columns: int) -> None:
+        """Drop the oldest columns of all rows.
+
+        Args:
+            num_columns: How many, at most `length`.
+        """
+        for layer in self.layers:
+            layer.forget(num_columns)
+
+    def replace(self, rows: Sequence[int], other: "KVCache") -> None:
+        """Put another cache into some rows, its last column under the last one here.
+
+        Args:
+            rows: As many as the other has, in its order.
+            other: Not longer than this one.
+        """
+        for layer, theirs in zip(self.layers, other.layers, strict=True):
+            layer.replace(rows, theirs)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all other rows.
+
+        Args:
+            rows: Those that stay, in their new order.
+        """
+        for layer in self.layers:
+            layer.keep(rows)

@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import Module
 
-from .functional import silu
+from .functional import gated_silu
+from .fused_swiglu import fused_gated_silu
 from .linear import Linear
 
 
@@ -46,7 +47,8 @@ class SwiGLU(Module):
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """Map the last axis."""
-        output: Float[Tensor, "*batch d_model"] = self.w2(silu(self.w1(x)) * self.w3(x))
+        compute = gated_silu if torch.compiler.is_compiling() else fused_gated_silu
+        output: Float[Tensor, "*batch d_model"] = self.w2(compute(self.w1(x), self.w3(x)))
         return output
 
 
@@ -65,6 +67,7 @@ class MLP(Module):
         ValueError: If a size is not positive.
 
     Example:
+        >>> from hornbook.nn import silu
         >>> MLP(24, 96, activation=silu)(torch.zeros(2, 24)).shape
         torch.Size([2, 24])
     """

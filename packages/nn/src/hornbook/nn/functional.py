@@ -7,7 +7,7 @@ loses the small ones. float64 stays float64.
 import math
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -27,6 +27,20 @@ def silu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         tensor([-0.,  0., 20.])
     """
     return x * torch.sigmoid(x)
+
+
+def gated_silu(gate: Float[Tensor, "*shape"], x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Compute silu(gate) * x, the gate of SwiGLU (Shazeer, 2020).
+
+    Args:
+        gate: What goes through SiLU.
+        x: What is multiplied by it.
+
+    Example:
+        >>> gated_silu(torch.tensor([-20.0, 0.0, 20.0]), torch.full((3,), 2.0)).round(decimals=3)
+        tensor([-0.,  0., 40.])
+    """
+    return silu(gate) * x
 
 
 def squared_relu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -85,36 +99,6 @@ def softmax(x: Float[Tensor, "*shape"], dim: int) -> Float[Tensor, "*shape"]:
     """
     exps, total = _shifted_exps(at_least_float32(x), dim)
     return (exps / total).to(x.dtype)
-
-
-def cross_entropy(logits: Float[Tensor, "*batch vocab"], targets: Int[Tensor, "*batch"]) -> Float[Tensor, ""]:
-    """Compute the mean of -log softmax(logits)[target], in nats per target.
-
-    With m = max(logits) it is log(sum_j exp(logits_j - m)) - (logits_target - m): log and exp cancel for the
-    target, and nothing overflows. Computed and returned in float32 at least.
-
-    Args:
-        logits: One score per entry of the vocabulary.
-        targets: Ids of the right entries, from 0 to vocab - 1; there is no id to ignore.
-
-    Raises:
-        ValueError: If the shapes do not fit or there is no target.
-
-    Example:
-        >>> cross_entropy(torch.zeros(3, 8), torch.tensor([0, 5, 7]))  # log 8
-        tensor(2.0794)
-    """
-    if targets.shape != logits.shape[:-1]:
-        shapes = f"{tuple(targets.shape)} and {tuple(logits.shape)}"
-        msg = f"targets must have the shape of logits without the last axis, got {shapes}"
-        raise ValueError(msg)
-    if targets.numel() == 0:
-        msg = f"the mean over no targets is undefined, got logits of shape {tuple(logits.shape)}"
-        raise ValueError(msg)
-    wide = at_least_float32(logits)
-    shift = wide.detach().amax(-1, keepdim=True)
-    target_logits = wide.gather(-1, targets.unsqueeze(-1)) - shift
-    return ((wide - shift).exp_().sum(-1, keepdim=True).log() - target_logits).mean()
 
 
 def scaled_dot_product_attention(

@@ -7,6 +7,26 @@ from torch.nn import Module, Parameter
 
 from ._checks import check_positive_finite, check_positive_int
 from .functional import at_least_float32
+from .fused_norm import fused_rms_norm
+
+
+def rms_norm(
+    x: Float[Tensor, "*batch d_model"], weight: Float[Tensor, " d_model"], eps: float
+) -> Float[Tensor, "*batch d_model"]:
+    """Compute x / sqrt(mean(x^2) + eps) * weight over the last axis, in float32 at least.
+
+    Args:
+        x: Any leading axes.
+        weight: Gain.
+        eps: Added to the mean square.
+
+    Example:
+        >>> rms_norm(torch.tensor([3.0, -3.0]), torch.ones(2), eps=1e-5).round(decimals=3)
+        tensor([ 1., -1.])
+    """
+    wide = at_least_float32(x)
+    inverse_rms = (wide.square().mean(-1, keepdim=True) + eps).rsqrt()
+    return (wide * inverse_rms * weight).to(x.dtype)
 
 
 class RMSNorm(Module):
@@ -46,9 +66,9 @@ class RMSNorm(Module):
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """Normalize the last axis."""
-        wide = at_least_float32(x)
-        inverse_rms = (wide.square().mean(-1, keepdim=True) + self.eps).rsqrt()
-        return (wide * inverse_rms * self.weight).to(x.dtype)
+        # The compiler makes the fewest passes of the definition; without it they are written out.
+        compute = rms_norm if torch.compiler.is_compiling() else fused_rms_norm
+        return compute(x, self.weight, self.eps)
 
     def extra_repr(self) -> str:
         """Show the size and eps in `repr`."""

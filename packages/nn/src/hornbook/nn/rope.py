@@ -9,6 +9,28 @@ from torch import Tensor
 from torch.nn import Module
 
 from ._checks import check_positive_finite, check_positive_int, check_rotary_head_dim
+from .fused_rope import fused_rotate_pairs
+
+
+def rotate_pairs(
+    x: Float[Tensor, "*batch seq head_dim"],
+    cos: Float[Tensor, "... seq pairs"],
+    sin: Float[Tensor, "... seq pairs"],
+) -> Float[Tensor, "*batch seq head_dim"]:
+    """Turn each pair (a, b) of neighbouring features to (a cos - b sin, a sin + b cos).
+
+    Args:
+        x: Pairs, in float32 at least while they are turned.
+        cos: Of the angles.
+        sin: Of the angles.
+
+    Example:
+        >>> rotate_pairs(torch.tensor([[3.0, 4.0]]), cos=torch.zeros(1, 1), sin=torch.ones(1, 1))
+        tensor([[-4.,  3.]])
+    """
+    even, odd = rearrange(x, "... (pairs two) -> two ... pairs", two=2)
+    rotated = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
+    return rearrange(rotated, "... pairs two -> ... (pairs two)").to(x.dtype)
 
 
 class RotaryEmbedding(Module):
@@ -87,9 +109,9 @@ class RotaryEmbedding(Module):
                 axes.
         """
         cos, sin = self.cos[positions], self.sin[positions]
-        even, odd = rearrange(x, "... (pairs two) -> two ... pairs", two=2)
-        rotated = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
-        return rearrange(rotated, "... pairs two -> ... (pairs two)").to(x.dtype)
+        # The compiler has no complex numbers, and needs none to make it one pass.
+        compute = rotate_pairs if torch.compiler.is_compiling() else fused_rotate_pairs
+        return compute(x, cos, sin)
 
     def extra_repr(self) -> str:
         """Show the arguments in `repr`."""

@@ -1,87 +1,183 @@
 """From the scores of one position to the next token."""
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from .functional import softmax
+from ._checks import check_positive_int
+from .functional import at_least_float32, softmax
 
 
-def check_sampling(temperature: float, top_p: float) -> None:
-    """Refuse what is not a temperature or not a probability to keep."""
-    if not (math.isfinite(temperature) and temperature >= 0):
-        msg = f"temperature must be finite and at least 0 (0 takes the most likely token), got {temperature}"
-        raise ValueError(msg)
-    if not 0 < top_p <= 1:
-        msg = f"top_p must be above 0 and at most 1 (1 keeps every token), got {top_p}"
-        raise ValueError(msg)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """How the next token is drawn from the scores; the options work in the order of this list.
+
+    That is the order of transformers' `generate`, too; each works on what the one before has left.
+
+    Attributes:
+        repetition_penalty: What the scores of tokens that the text already has, prompt included, are divided
+            by where positive and multiplied by where negative (CTRL, Keskar et al., 2019); 1 changes nothing.
+        temperature: What the scores are divided by: below 1 sharpens, above 1 flattens, and 0 always takes
+            the most likely token.
+        top_k: Keeps so many of the most likely tokens (Fan et al., 2018); None keeps all.
+        top_p: Keeps the fewest, most likely tokens whose probability reaches it (nucleus sampling, Holtzman
+            et al., 2019); 1 keeps all.
+        min_p: Keeps tokens whose probability is at least this part of the greatest (Nguyen et al., 2024); 0
+            keeps all.
+
+    Raises:
+        TypeError: If a value is not a number, or `top_k` not an int.
+        ValueError: If a value is out of its range.
+
+    Example:
+        >>> Sampling(temperature=0.8, top_p=0.95).top_k is None
+        True
+    """
+
+    repetition_penalty: float = 1.0
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range."""
+        ranges: tuple[tuple[str, str, Callable[[float], bool]], ...] = (
+            ("repetition_penalty", "positive and finite (1 changes nothing)", lambda x: 0 < x < math.inf),
+            (
+                "temperature",
+                "finite and at least 0 (0 takes the most likely token)",
+                lambda x: 0 <= x < math.inf,
+            ),
+            ("top_p", "above 0 and at most 1 (1 keeps every token)", lambda x: 0 < x <= 1),
+            ("min_p", "from 0 (which keeps every token) to 1", lambda x: 0 <= x <= 1),
+        )
+        for name, rule, allowed in ranges:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                msg = f"{name} must be a number, got {value!r} of type {type(value).__name__}"
+                raise TypeError(msg)
+            if not allowed(value):
+                msg = f"{name} must be {rule}, got {value}"
+                raise ValueError(msg)
+        if self.top_k is not None:
+            check_positive_int("top_k", self.top_k)
+
+    def check_vocabulary(self, vocab_size: int) -> None:
+        """Refuse to keep more tokens than there are.
+
+        Args:
+            vocab_size: Number of tokens.
+
+        Raises:
+            ValueError: If `top_k` is greater.
+        """
+        if self.top_k is not None and self.top_k > vocab_size:
+            msg = f"top_k is {self.top_k}, more than the vocabulary of {vocab_size} tokens; None keeps all"
+            raise ValueError(msg)
+
+
+PLAIN = Sampling()
+"""As the model says: each token with its probability."""
+
+GREEDY = Sampling(temperature=0.0)
+"""Always the most likely token."""
 
 
 def next_token_probabilities(
-    logits: Float[Tensor, " vocab"], *, temperature: float = 1.0, top_p: float = 1.0
-) -> Float[Tensor, " vocab"]:
-    """Turn scores into the distribution to sample from, in float32.
+    logits: Float[Tensor, "*rows vocab"],
+    sampling: Sampling,
+    seen: Bool[Tensor, "*rows vocab"] | None = None,
+) -> Float[Tensor, "*rows vocab"]:
+    """Turn scores into the distribution to draw from, in float32 at least.
 
-    softmax(logits / temperature), of which top-p keeps the most likely tokens: the smallest set whose
-    probability reaches `top_p` (nucleus sampling, Holtzman et al., 2019). Of equally likely tokens the lower
-    id comes first.
+    Of equally likely tokens the lower id comes first.
 
     Args:
-        logits: One score per token.
-        temperature: Below 1 sharpens, above 1 flattens; 0 puts all on the highest score.
-        top_p: Probability to keep.
+        logits: One finite score per token.
+        sampling: What to do with them.
+        seen: True for the tokens that the text already has; None: it has none.
 
     Raises:
-        ValueError: If `temperature` is negative or not finite, or `top_p` is not in (0, 1].
+        ValueError: If `top_k` is more than the vocabulary.
 
     Example:
-        >>> next_token_probabilities(torch.tensor([0.5, 0.3, 0.2]).log(), top_p=0.7)
+        >>> next_token_probabilities(torch.tensor([0.5, 0.3, 0.2]).log(), Sampling(top_p=0.7))
         tensor([0.6250, 0.3750, 0.0000])
     """
-    check_sampling(temperature, top_p)
-    logits = logits.float()
-    if temperature == 0:
-        greedy = torch.zeros_like(logits)
-        greedy[logits.argmax()] = 1
-        return greedy
-    # With the maximum at 0 no temperature overflows: the others go to -inf at worst. Below float32's smallest
+    sampling.check_vocabulary(logits.shape[-1])
+    logits = _penalized(at_least_float32(logits), sampling, seen)
+    if sampling.temperature == 0:
+        return torch.zeros_like(logits).scatter_(-1, logits.argmax(-1, keepdim=True), 1)
+    # With the maximum at 0 no temperature overflows: the others go to -inf at worst. Below the smallest
     # normal number a temperature would be rounded to 0, and 0 / 0 is NaN; there the result is greedy already.
-    temperature = max(temperature, torch.finfo(torch.float32).tiny)
-    probabilities = softmax((logits - logits.max()) / temperature, dim=-1)
-    if top_p < 1:
-        ordered, ids = probabilities.sort(descending=True, stable=True)
-        reached_before = ordered.cumsum(-1) - ordered
-        probabilities[ids[reached_before >= top_p]] = 0
-        probabilities /= probabilities.sum()
-    return probabilities
+    temperature = max(sampling.temperature, torch.finfo(logits.dtype).tiny)
+    probabilities = softmax((logits - logits.amax(-1, keepdim=True)) / temperature, dim=-1)
+    if sampling.top_k is not None or sampling.top_p < 1:
+        ordered, ids = probabilities.sort(dim=-1, descending=True, stable=True)
+        if sampling.top_k is not None:
+            ordered[..., sampling.top_k :] = 0
+        reached = ordered.cumsum(-1)
+        # A token stays if those before it have not reached top_p of what top_k has left.
+        ordered[reached - ordered >= sampling.top_p * reached[..., -1:]] = 0
+        probabilities = torch.zeros_like(probabilities).scatter_(-1, ids, ordered)
+    if sampling.min_p > 0:
+        greatest = probabilities.amax(-1, keepdim=True)
+        probabilities = probabilities.where(probabilities >= sampling.min_p * greatest, 0)
+    return probabilities / probabilities.sum(-1, keepdim=True)
 
 
-def sample_token(
-    logits: Float[Tensor, " vocab"],
-    *,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
-    generator: torch.Generator | None = None,
-) -> int:
-    """Draw a token id from `next_token_probabilities`.
+def draw_tokens(
+    logits: Float[Tensor, "rows vocab"],
+    sampling: Sampling,
+    uniforms: Sequence[float],
+    seen: Bool[Tensor, "rows vocab"] | None = None,
+) -> Int[Tensor, " rows"]:
+    """Take one token per row: the first at which the summed probabilities exceed a number from [0, 1).
+
+    That leaves the randomness to the caller and needs one number per token on any device, so a row's token
+    hangs on its own scores and number alone.
 
     Args:
         logits: One score per token.
-        temperature: See `next_token_probabilities`; at 0 nothing is drawn from the generator.
-        top_p: See `next_token_probabilities`.
-        generator: On the device of `logits`; None is torch's global one.
+        sampling: What to do with them; with a temperature of 0 the numbers are not used.
+        uniforms: One number per row, uniform in [0, 1).
+        seen: True for the tokens that a row's text already has.
+
+    Returns:
+        The ids; -1 for a row whose scores have no finite greatest, which NaN anywhere in it makes so.
 
     Raises:
-        ValueError: If `temperature` is negative or not finite, or `top_p` is not in (0, 1].
+        ValueError: If `top_k` is more than the vocabulary.
 
     Example:
-        >>> sample_token(torch.tensor([0.1, 2.0, 0.3]), temperature=0.0)
-        1
+        >>> logits = torch.tensor([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]).log()
+        >>> draw_tokens(logits, Sampling(), uniforms=[0.4, 0.6])
+        tensor([0, 1])
     """
-    check_sampling(temperature, top_p)
-    if temperature == 0:
-        return int(logits.argmax())
-    probabilities = next_token_probabilities(logits, temperature=temperature, top_p=top_p)
-    return int(torch.multinomial(probabilities, 1, generator=generator))
+    if sampling.temperature == 0:
+        penalized = _penalized(logits, sampling, seen)
+        greatest, ids = penalized.max(-1)
+    else:
+        greatest = logits.amax(-1)
+        reached = next_token_probabilities(logits, sampling, seen).cumsum(-1)
+        total = reached[:, -1:]
+        # Rounding may take a number just below 1 to all of the sum, which no token exceeds.
+        below_total = total.nextafter(torch.zeros_like(total))
+        numbers = torch.tensor(uniforms, dtype=total.dtype, device=total.device).unsqueeze(-1)
+        ids = torch.searchsorted(reached, (numbers * total).minimum(below_total), right=True).squeeze(-1)
+    return ids.where(greatest.isfinite(), -1)
+
+
+def _penalized(
+    logits: Float[Tensor, "*rows vocab"], sampling: Sampling, seen: Bool[Tensor, "*rows vocab"] | None
+) -> Float[Tensor, "*rows vocab"]:
+    """Apply the repetition penalty."""
+    penalty = sampling.repetition_penalty
+    if seen is None or penalty == 1:
+        return logits
+    return logits.where(~seen, torch.where(logits < 0, logits * penalty, logits / penalty))

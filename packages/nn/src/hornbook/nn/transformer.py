@@ -15,8 +15,9 @@ from .cache import KVCache
 from .config import TransformerConfig
 from .embedding import Embedding
 from .feed_forward import MLP, SwiGLU
-from .functional import cross_entropy, silu, softcap, squared_relu
+from .functional import silu, softcap, squared_relu
 from .linear import Linear
+from .loss import Reduction, linear_cross_entropy
 from .norm import Identity, RMSNorm
 from .rope import RotaryEmbedding
 from .shortcuts import FirstValue, LearnedMix
@@ -168,18 +169,43 @@ class TransformerLM(Module):
         return final
 
     def loss(
-        self, token_ids: Int[Tensor, "*batch seq"], targets: Int[Tensor, "*batch seq"]
-    ) -> Float[Tensor, ""]:
-        """Compute the mean of -log p(target), in nats a token, as `cross_entropy` of the logits does.
+        self,
+        token_ids: Int[Tensor, "*batch seq"],
+        targets: Int[Tensor, "*batch seq"],
+        positions: Int[Tensor, "... seq"] | None = None,
+        *,
+        mask: Bool[Tensor, "... seq keys"] | None = None,
+        reduction: Reduction = "mean",
+        ignore_index: int | None = None,
+        z_loss: float = 0.0,
+        chunk_size: int | None = None,
+    ) -> Float[Tensor, "..."]:
+        """Compute `cross_entropy` of the logits, in nats, but never hold all logits: `linear_cross_entropy`.
 
         Args:
             token_ids: Up to `context_length` ids each.
             targets: The id that follows each.
+            positions: Place of each id in its text; None counts from 0.
+            mask: True where a position may attend to another; None is causal.
+            reduction: "mean", "sum" or "none".
+            ignore_index: Targets to be left out.
+            z_loss: Weight of the squared logarithm of the partition function.
+            chunk_size: Tokens whose logits exist at a time; None: what suits the device.
 
         Raises:
-            ValueError: As for a call; if the shapes differ.
+            TypeError: If `chunk_size` is not an int.
+            ValueError: As for a call and for `linear_cross_entropy`.
         """
-        return cross_entropy(self(token_ids), targets)
+        return linear_cross_entropy(
+            self.hidden(token_ids, positions, mask=mask),
+            self.lm_head.weight,
+            targets,
+            reduction=reduction,
+            ignore_index=ignore_index,
+            z_loss=z_loss,
+            logit_softcap=self.config.logit_softcap,
+            chunk_size=chunk_size,
+        )
 
     def _logits(self, hidden: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
         logits: Float[Tensor, "*batch vocab"] = self.lm_head(hidden)

@@ -40,7 +40,7 @@ def fused_adamw_(
     """Update parameters and moments in place; `numbers` has one entry for each parameter.
 
     Raises:
-        RuntimeError: If torch can't compile it here; nothing has been changed then.
+        Exception: If torch can't compile it here, of many classes; nothing has been changed then.
     """
     wide = any(param.dtype == torch.float64 for param in params)
     # One small copy to the device, which does not wait for it: no number is ever read back.

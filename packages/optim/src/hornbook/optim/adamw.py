@@ -40,8 +40,8 @@ class AdamW(CheckedOptimizer):
     By default each line is one `torch._foreach_*` call per group; the root in the last line needs one
     temporary copy of a group's parameters. With `fused=True` all of it is compiled into one pass over
     memory, see `_fused_adamw.py`: for 22.7 M parameters on two CPU cores four times as fast, and as fast as
-    `torch.optim.AdamW(fused=True)`. The two differ by roundings. To compile takes about 12 s at the first
-    step, 3 s where torch has cached it, and as long again when other parameters than before have gradients
+    `torch.optim.AdamW(fused=True)`. The two differ by roundings. To compile takes 12 to 20 s at the first
+    step, 4 s where torch has cached it, and as long again when other parameters than before have gradients
     (after eight times, torch compiles no more, and the default is used); a new rate or step compiles
     nothing. So it pays in long runs, and is not the default.
 
@@ -141,7 +141,7 @@ def update_adamw_(
     if fused and batches:
         try:
             fused_adamw_(*(list(chain(*lists)) for lists in zip(*batches, strict=True)))
-        except RuntimeError as error:  # which is what torch raises when it can't compile
+        except Exception as error:  # torch's reasons not to compile have no common class
             logger.warning("%s goes on without fused updates, which did not compile: %s", optimizer, error)
             fused = False
         else:
