@@ -33,23 +33,23 @@ def print_memory(setting: Setting) -> None:
     """Print a table: memory, first step with an empty and a full cache, the whole process."""
     kind = "compiled" if setting.compiled else "eager"
     print(f"\npeak memory, {kind}, {setting.batch_size} x {setting.shape.context_length}")
-    with tempfile.TemporaryDirectory() as cache:
-        for name in contestants(setting):
-            runs = [_in_a_process(name, setting, Path(cache, name)) for _ in range(1 + setting.compiled)]
-            first, last = runs[0], runs[-1]
-            print(
-                f"  {name:<24} {last['megabytes']:>7,.0f} MB; first step {last['first_step']:.1f} s "
-                f"({first['first_step']:.1f} s with an empty cache), {last['imports']:.1f} s before it"
-            )
+    for name in contestants(setting):
+        with tempfile.TemporaryDirectory() as cache:
+            runs = [_in_a_process(name, setting, cache) for _ in range(1 + setting.compiled)]
+        first, last = runs[0], runs[-1]
+        print(
+            f"  {name:<24} {last['megabytes']:>7,.0f} MB; first step {last['first_step']:.1f} s "
+            f"({first['first_step']:.1f} s with an empty cache), {last['imports']:.1f} s before it"
+        )
 
 
-def _in_a_process(name: str, setting: Setting, cache: Path) -> dict[str, float]:
+def _in_a_process(name: str, setting: Setting, cache: str) -> dict[str, float]:
     command = [sys.executable, __file__, "--contestant", name, f"--batch-size={setting.batch_size}"]
     command += (
         [f"--device={setting.device}"] + ["--bf16"] * setting.bf16 + ["--eager"] * (not setting.compiled)
     )
     command += [f"--nanogpt={setting.nanogpt}"] * (setting.nanogpt is not None)
-    environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(cache)}
+    environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache}
     output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
     result: dict[str, float] = json.loads(output.splitlines()[-1])
     return result

@@ -111,13 +111,16 @@ def test_fewer_tokens_are_the_beginning_of_more(model: TransformerLM) -> None:
 def test_each_text_of_a_batch_ends_before_its_first_stop_id() -> None:
     model = TransformerLM(CONFIG, dtype=torch.float64)
     prompts, seeds = [[1], [2, 3, 4], [5]], [0, 1, 2]
-    free = generate_batch(model, prompts, max_tokens=15, seeds=seeds)
+    sampling = Sampling(repetition_penalty=1.5)  # what a text has seen stays its own when others end
+    free = generate_batch(model, prompts, max_tokens=15, seeds=seeds, sampling=sampling)
     for stop_ids in ([], [3], [3, 8, 11], list(range(20))):
         expected = [
             ids[: next((n for n, token_id in enumerate(ids) if token_id in stop_ids), len(ids))]
             for ids in free
         ]
-        stopped = generate_batch(model, prompts, max_tokens=15, seeds=seeds, stop_ids=stop_ids)
+        stopped = generate_batch(
+            model, prompts, max_tokens=15, seeds=seeds, sampling=sampling, stop_ids=stop_ids
+        )
         assert stopped == expected
 
 

@@ -217,10 +217,10 @@ def test_autocast_to_bfloat16_stays_near_the_float32_model(
         rounded_logits = model(token_ids)
         rounded_loss, rounded_gradients = loss_and_gradients(model, token_ids, targets)
     # bfloat16 has 8 bits: each step rounds by up to 0.4 %, and the errors of some twenty steps in a row add
-    # up. The worst of 20 seeds of every variant: 6 % (logits), 0.12 % (loss), 7 % (gradients).
+    # up. The worst of 20 seeds of every variant: 6 % (logits), 0.12 % (loss), 11 % (gradients).
     assert_near(rounded_logits.float(), logits, 0.1)
     assert_near(rounded_loss, loss, 0.003)
-    assert (rounded_gradients - gradients).norm() < 0.15 * gradients.norm()
+    assert (rounded_gradients - gradients).norm() < 0.2 * gradients.norm()
 
 
 @both_kernels

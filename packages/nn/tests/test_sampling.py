@@ -37,6 +37,9 @@ def test_top_p_on_a_worked_example() -> None:
     logits = torch.tensor([0.1, 0.4, 0.2, 0.3]).log()
     for top_p, ids in ((0.39, [1]), (0.41, [1, 3]), (0.69, [1, 3]), (0.71, [1, 2, 3]), (0.95, [0, 1, 2, 3])):
         assert kept(logits, Sampling(top_p=top_p)) == ids
+    assert kept(torch.tensor([0.25, 0.5, 0.25]).log2() * math.log(2), Sampling(top_p=0.5)) == [
+        1
+    ]  # just reached
 
 
 def test_top_k_and_min_p_on_a_worked_example() -> None:

@@ -64,6 +64,7 @@ def test_pieces_are_the_text_of_the_ids_up_to_a_stop_string(
         assert "".join(piece for piece in pieces if piece is not None) == expected
         ended = pieces.index(None) if None in pieces else len(pieces)
         assert pieces[ended:] == [None] * (len(pieces) - ended)
+        assert ended <= len(ids) + 1  # what waits comes with the step that ends the text
 
 
 def test_nothing_is_computed_for_a_text_that_has_met_its_stop_string() -> None:

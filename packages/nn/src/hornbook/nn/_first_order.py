@@ -26,7 +26,7 @@ def first_order(backward: Backward) -> Backward:
         # A compiler runs a backward pass to see what it does.
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             msg = (
-                f"{backward.__qualname__.split('.')[0].strip('_')} has no second derivative outside of "
+                f"{ctx.name().strip('_').removesuffix('Backward')} has no second derivative outside of "
                 "torch.compile: call backward or grad without create_graph=True"
             )
             raise RuntimeError(msg)

@@ -12,7 +12,6 @@ take 2.0 ms for 11.2 on one core; leaving the backward pass to autograd takes 3.
 from typing import Any
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -41,8 +40,7 @@ class _Rotation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, turns: Tensor) -> Tensor:
         ctx.save_for_backward(turns)
-        rotated = torch.view_as_real(_as_complex(x) * turns)
-        return rearrange(rotated, "... pairs two -> ... (pairs two)")
+        return torch.view_as_real(_as_complex(x) * turns).flatten(-2)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
@@ -52,7 +50,7 @@ class _Rotation(torch.autograd.Function):
 
 def _as_complex(x: Tensor) -> Tensor:
     """View neighbours as complex numbers; copy what does not lie so in memory, as the gradient of a sum."""
-    pairs = rearrange(x, "... (pairs two) -> ... pairs two", two=2)
+    pairs = torch.unflatten(x, -1, (-1, 2))
     steps = (*pairs.stride()[:-1], pairs.storage_offset())
     if pairs.stride(-1) != 1 or any(step % 2 for step in steps):
         pairs = pairs.clone(memory_format=torch.contiguous_format)

@@ -1,6 +1,6 @@
 """Cross-entropy of given logits, and of logits that never exist all at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -64,7 +64,7 @@ def linear_cross_entropy(
 
     The logits are the largest tensor of a small model's training step, and their gradient is as large. Here
     each chunk's logits become its gradient in place, in the forward pass, and are gone before the next
-    chunk: see `_SumOfLosses`. Matrix products are as many as without chunks. The gradients cannot be
+    chunk: see `_sum_and_gradients`. Matrix products are as many as without chunks. The gradients cannot be
     differentiated again.
 
     Under autocast the matrix products run in its dtype, all else in float32. With "none" and gradients the
@@ -100,7 +100,10 @@ def linear_cross_entropy(
     rows, ids = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
     wants_gradient = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
     if wants_gradient and reduction != "none" and ids.numel() > 0:
-        total: Tensor = _SumOfLosses.apply(rows, weight, ids, ignore_index, z_loss, logit_softcap, chunk_size)
+        total, *gradients = _sum_and_gradients(
+            rows.detach(), weight.detach(), ids, ignore_index, z_loss, logit_softcap, chunk_size
+        )
+        total = _with_gradients(total, (rows, weight), gradients)
         return total if reduction == "sum" else total / _num_counted(ids, ignore_index)
     losses = torch.cat(
         [
@@ -111,12 +114,20 @@ def linear_cross_entropy(
     return _reduced(losses.view(targets.shape), targets, reduction, ignore_index)
 
 
-class _SumOfLosses(torch.autograd.Function):
-    """Sum the losses of all tokens, chunk by chunk, and their gradients along with them.
+def _sum_and_gradients(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    ignore_index: int | None,
+    z_loss: float,
+    cap: float | None,
+    chunk_size: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Sum the losses of all tokens, chunk by chunk, and differentiate it by `hidden` and `weight` on the way.
 
     For one token with hidden state h, logits l = W h, Z = sum_j exp(l_j), p = softmax(l) and target t:
 
-        loss    = log Z - l_t + z (log Z)^2
+        loss     = log Z - l_t + z (log Z)^2
         dloss/dl = p (1 + 2 z log Z) - onehot(t)          as d(log Z)/dl = p
         dloss/dh = W^T dloss/dl,   dloss/dW = dloss/dl h^T
 
@@ -124,64 +135,70 @@ class _SumOfLosses(torch.autograd.Function):
     factor, the gradient that arrives, so the backward pass only multiplies by it. With a softcap
     l = c tanh(a / c), a = W h, and dloss/da = dloss/dl (1 - (l / c)^2).
     """
+    kind = hidden.device.type
+    # Not every device, such as meta, can be asked whether autocast is on.
+    autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    dtype = torch.get_autocast_dtype(kind) if autocast else hidden.dtype
+    head = weight.to(dtype) if autocast else weight  # once, not once a chunk
+    wide = torch.promote_types(dtype, torch.float32)
+    total = torch.zeros((), dtype=wide, device=hidden.device)
+    grads_hidden = []
+    accurate = torch.promote_types(weight.dtype, torch.float32)
+    grad_weight: Tensor | None = None
+    for x, ids in _chunks(hidden.to(dtype), targets, chunk_size):
+        logits = at_least_float32(_logits(x, head, cap))
+        slope = None if cap is None else 1 - (logits / cap).square()
+        counts, index = _counted(ids, ignore_index)
+        shift = logits.amax(-1, keepdim=True)
+        target_logits = logits.gather(-1, index) - shift
+        exps = logits.sub_(shift).exp_()  # the same memory: from here on there are no logits
+        sums = exps.sum(-1, keepdim=True)
+        log_sums = sums.log()
+        losses = log_sums - target_logits
+        factors = 1 / sums
+        if z_loss != 0:
+            log_partition = log_sums + shift
+            losses = losses + z_loss * log_partition.square()
+            factors = factors * (1 + 2 * z_loss * log_partition)
+        total = total + losses.where(counts, 0).sum()
+        slopes = exps.mul_(factors.where(counts, 0)).scatter_add_(-1, index, -counts.to(wide))
+        if slope is not None:
+            slopes.mul_(slope)
+        slopes = slopes.to(dtype)
+        grads_hidden.append(slopes @ head)
+        if grad_weight is None:
+            grad_weight = (slopes.T @ x).to(accurate)
+        elif grad_weight.dtype == dtype:
+            torch.addmm(grad_weight, slopes.T, x, out=grad_weight)
+        else:
+            grad_weight += slopes.T @ x
+    assert grad_weight is not None  # there is a first chunk
+    return total, torch.cat(grads_hidden).to(hidden.dtype), grad_weight.to(weight.dtype)
 
+
+def _with_gradients(total: Tensor, inputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
+    """Make these the gradients of `total` by these inputs."""
+    if not torch.compiler.is_compiling():
+        known: Tensor = _KnownGradients.apply(total, *inputs, *gradients)
+        return known
+    # The same without a Function, which would keep the compiled model out of torch's cache: seconds at every
+    # start. Each term is zero.
+    for x, gradient in zip(inputs, gradients, strict=True):
+        total = total + ((x - x.detach()) * gradient).sum()
+    return total
+
+
+class _KnownGradients(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        targets: Tensor,
-        ignore_index: int | None,
-        z_loss: float,
-        cap: float | None,
-        chunk_size: int,
-    ) -> Tensor:
-        kind = hidden.device.type
-        # Not every device, such as meta, can be asked whether autocast is on.
-        autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-        dtype = torch.get_autocast_dtype(kind) if autocast else hidden.dtype
-        head = weight.to(dtype) if autocast else weight  # once, not once a chunk
-        wide = torch.promote_types(dtype, torch.float32)
-        total = torch.zeros((), dtype=wide, device=hidden.device)
-        grads_hidden = []
-        accurate = torch.promote_types(weight.dtype, torch.float32)
-        grad_weight: Tensor | None = None
-        for x, ids in _chunks(hidden.to(dtype), targets, chunk_size):
-            logits = at_least_float32(_logits(x, head, cap))
-            slope = None if cap is None else 1 - (logits / cap).square()
-            counts, index = _counted(ids, ignore_index)
-            shift = logits.amax(-1, keepdim=True)
-            target_logits = logits.gather(-1, index) - shift
-            exps = logits.sub_(shift).exp_()  # the same memory: from here on there are no logits
-            sums = exps.sum(-1, keepdim=True)
-            log_sums = sums.log()
-            losses = log_sums - target_logits
-            factors = 1 / sums
-            if z_loss != 0:
-                log_partition = log_sums + shift
-                losses = losses + z_loss * log_partition.square()
-                factors = factors * (1 + 2 * z_loss * log_partition)
-            total = total + losses.where(counts, 0).sum()
-            slopes = exps.mul_(factors.where(counts, 0)).scatter_add_(-1, index, -counts.to(wide))
-            if slope is not None:
-                slopes.mul_(slope)
-            slopes = slopes.to(dtype)
-            grads_hidden.append(slopes @ head)
-            if grad_weight is None:
-                grad_weight = (slopes.T @ x).to(accurate)
-            elif grad_weight.dtype == dtype:
-                torch.addmm(grad_weight, slopes.T, x, out=grad_weight)
-            else:
-                grad_weight += slopes.T @ x
-        assert grad_weight is not None  # there is a first chunk
-        ctx.save_for_backward(torch.cat(grads_hidden).to(hidden.dtype), grad_weight.to(weight.dtype))
-        return total
+    def forward(ctx: Any, total: Tensor, *inputs_and_gradients: Tensor) -> Tensor:
+        ctx.save_for_backward(*inputs_and_gradients[2:])
+        return total.clone()
 
     @staticmethod
     @first_order
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden, grad_weight = ctx.saved_tensors
-        return grad_hidden * grad, grad_weight * grad, None, None, None, None, None
+        return None, grad_hidden * grad, grad_weight * grad, None, None
 
 
 def _chunks(hidden: Tensor, targets: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import torch
-from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import Module
@@ -28,9 +27,9 @@ def rotate_pairs(
         >>> rotate_pairs(torch.tensor([[3.0, 4.0]]), cos=torch.zeros(1, 1), sin=torch.ones(1, 1))
         tensor([[-4.,  3.]])
     """
-    even, odd = rearrange(x, "... (pairs two) -> two ... pairs", two=2)
+    even, odd = torch.unflatten(x, -1, (-1, 2)).unbind(-1)
     rotated = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
-    return rearrange(rotated, "... pairs two -> ... (pairs two)").to(x.dtype)
+    return rotated.flatten(-2).to(x.dtype)
 
 
 class RotaryEmbedding(Module):

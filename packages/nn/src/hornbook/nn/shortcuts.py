@@ -1,7 +1,5 @@
 """Learned shortcuts from the beginning of the model to each of its layers."""
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -40,7 +38,6 @@ class LearnedMix(Module):
         return self.weight[0] * x + self.weight[1] * y
 
 
-@dataclass(slots=True)
 class FirstValue:
     """The values of the first layer, in one pass through the model; that layer leaves them for the others."""
 
