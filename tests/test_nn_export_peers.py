@@ -110,7 +110,9 @@ def test_transformers_opens_half_precision_as_such(
     export(trained, "huggingface", tmp_path / "out", dtype)
     peer = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto")
     assert peer.dtype == getattr(torch, dtype)
-    assert torch.equal(peer.model.embed_tokens.weight, trained.model.token_embeddings.weight)
+    own = trained.model.token_embeddings.weight
+    assert own.dtype == torch.float32  # the caller's model stays as it is
+    assert torch.equal(peer.model.embed_tokens.weight, own.to(peer.dtype))
 
 
 class LlamaCpp:

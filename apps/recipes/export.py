@@ -1,5 +1,6 @@
 """A trained model in the forms that other programs read."""
 
+import copy
 import json
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,7 +66,7 @@ def export(trained: TrainedModel, form: Form, out: Path, dtype: Dtype = "float32
         return [out]
     if out.is_dir():
         out.rmdir()  # it is empty
-    model = trained.model.to(wanted)
+    model = copy.deepcopy(trained.model).to(wanted)  # the caller's stays as it is
     with atomic_directory(out) as aside:
         if form == "safetensors":
             save_model(model, aside)

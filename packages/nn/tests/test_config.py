@@ -46,6 +46,11 @@ def test_a_switch_is_a_bool(name: str) -> None:
         replace(CONFIG, **{name: 1})
 
 
+def test_a_number_that_no_float_holds_is_refused() -> None:
+    with pytest.raises(ValueError, match="rope_theta must be positive and finite, got 1000"):
+        replace(CONFIG, rope_theta=10**400)
+
+
 def test_a_softcap_is_none_or_a_positive_number() -> None:
     assert replace(CONFIG, logit_softcap=None) == CONFIG
     with pytest.raises(ValueError, match=r"logit_softcap must be positive and finite, got 0\.0"):

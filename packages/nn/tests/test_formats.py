@@ -358,3 +358,9 @@ def test_the_file_is_a_plain_safetensors_file(saved: Path) -> None:
     with safe_open(saved / "model.safetensors", "pt") as file:
         assert file.metadata() == {"format": "pt"}
         assert set(file.keys()) == set(TransformerLM(TINY).state_dict())
+
+
+def test_who_may_read_the_config_may_read_the_weights(tmp_path: Path) -> None:
+    save_model(TransformerLM(EVERYTHING), tmp_path)
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1

@@ -1,6 +1,7 @@
 """Checks of arguments, shared by the config and the layers."""
 
 import math
+import sys
 from typing import get_args
 
 
@@ -19,7 +20,7 @@ def check_positive_finite(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         msg = f"{name} must be a number, got {value!r} of type {type(value).__name__}"
         raise TypeError(msg)
-    if not (math.isfinite(value) and value > 0):
+    if not 0 < value < math.inf or value > sys.float_info.max:
         msg = f"{name} must be positive and finite, got {value}"
         raise ValueError(msg)
 

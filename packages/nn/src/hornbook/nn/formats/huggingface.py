@@ -57,12 +57,12 @@ def save_huggingface(
         >>> load_huggingface(directory).config == model.config
         True
     """
+    weights = weights_of(model)
     tokens = {"bos_token_id": bos_token_id, "eos_token_id": eos_token_id, "pad_token_id": None}
     for name, token_id in tokens.items():
         if token_id is not None and not 0 <= token_id < model.config.vocab_size:
             msg = f"{name} must be from 0 to {model.config.vocab_size - 1}, got {token_id}"
             raise ValueError(msg)
-    weights = weights_of(model)
     config = dump_config(model.config, next(iter(weights.values())).dtype, tokens)
     path = Path(directory)
     path.mkdir(parents=True, exist_ok=True)

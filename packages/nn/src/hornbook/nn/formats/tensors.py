@@ -145,8 +145,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         OSError: If the disk is full or can't be written.
     """
+    # safetensors puts a file of its own in this one's place, which nobody but its owner could read.
+    path.touch()
+    mode = path.stat().st_mode
     try:
         save_file(dict(tensors), path, metadata={"format": "pt"})
+        path.chmod(mode)
     except SafetensorError as error:
         needed = sum(tensor.nbytes for tensor in tensors.values())
         msg = f"{path} can't be written, {needed:,} bytes needed: {error}"
