@@ -65,6 +65,20 @@ def test_what_is_restored_is_what_was_saved_bit_for_bit(tmp_path: Path) -> None:
     assert isinstance(other[1].param_groups[0]["betas"], tuple)
 
 
+def test_what_the_loop_adds_comes_back_with_it(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    averaged = {"a": torch.rand(3, dtype=torch.float64), "b": torch.arange(4).reshape(2, 2)}
+    checkpoints.save(
+        1, *trained(0), wallclock_seconds=0, extra_tensors=averaged, extra={"best": [0.5, None]}, metric=2.5
+    )
+    checkpoints.wait()
+    restored = checkpoints.restore(*trained(1))
+    assert restored is not None
+    assert (restored.extra, restored.metric) == ({"best": [0.5, None]}, 2.5)
+    assert restored.extra_tensors.keys() == averaged.keys()
+    assert all(torch.equal(restored.extra_tensors[name], averaged[name]) for name in averaged)
+
+
 @pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.RMSprop])
 def test_any_torch_optimizer_can_be_saved(tmp_path: Path, kind: type[torch.optim.Optimizer]) -> None:
     def one(seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -124,7 +138,9 @@ def test_one_flipped_bit_anywhere_is_found(
 ) -> None:
     path = Checkpoints(tmp_path_factory.mktemp("c")).save(1, *trained(0), wallclock_seconds=0.0)
     name = data.draw(
-        st.sampled_from(["model.safetensors", "training.safetensors", "state.json", "manifest.json"])
+        st.sampled_from(
+            ["model.safetensors", "training.safetensors", "extra.safetensors", "state.json", "manifest.json"]
+        )
     )
     raw = bytearray((path / name).read_bytes())
     position = data.draw(st.integers(0, len(raw) * 8 - 1))
@@ -134,7 +150,9 @@ def test_one_flipped_bit_anywhere_is_found(
         verify_checkpoint(path)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "training.safetensors", "state.json", "manifest.json"])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "training.safetensors", "extra.safetensors", "state.json", "manifest.json"]
+)
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "longer"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
     tmp_path: Path, name: str, damage: str, caplog: pytest.LogCaptureFixture

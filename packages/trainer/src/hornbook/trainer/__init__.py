@@ -4,6 +4,7 @@ from .batches import Batch, Batches, gather_windows, get_batch, random_windows
 from .checkpoint import (
     CheckpointError,
     Checkpoints,
+    CheckpointStore,
     Restored,
     load_checkpoint,
     load_weights,
@@ -24,6 +25,7 @@ __all__ = [
     "Batch",
     "Batches",
     "CheckpointError",
+    "CheckpointStore",
     "Checkpoints",
     "CsvSink",
     "DivergedError",

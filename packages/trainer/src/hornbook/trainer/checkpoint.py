@@ -3,8 +3,9 @@
     step-00000400/
         model.safetensors      the weights, tied ones once
         training.safetensors   optimizer state and random generators
+        extra.safetensors      tensors that the loop adds, such as averaged weights
         state.json             step, time, and what is not a tensor
-        manifest.json          size and SHA-256 of the three
+        manifest.json          size and SHA-256 of the four
 
 Safetensors checks its header, not its payload: a flipped bit would load in silence. The manifest finds it.
 """
@@ -15,9 +16,10 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from types import MappingProxyType
+from typing import Any, BinaryIO, Protocol
 
 from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor
@@ -29,8 +31,8 @@ from .files import atomic_directory, atomic_file, remove_leftovers, sha256_of_fi
 
 logger = logging.getLogger(__name__)
 
-_VERSION = 1
-_FILES = ("model.safetensors", "training.safetensors", "state.json")
+_VERSION = 2
+_FILES = ("model.safetensors", "training.safetensors", "extra.safetensors", "state.json")
 
 
 class CheckpointError(ValueError):
@@ -44,6 +46,45 @@ class Restored:
     step: int
     wallclock_seconds: float
     path: Path
+    extra_tensors: Mapping[str, Tensor] = field(default_factory=dict)  # as they were given to `save`
+    extra: state.Json = field(default_factory=dict)
+    metric: float | None = None
+
+
+class CheckpointStore(Protocol):
+    """Where a run is saved and found again: what the loop asks for. `Checkpoints` is one."""
+
+    def restore(self, model: Module, optimizer: Optimizer) -> Restored | None:
+        """Load the newest checkpoint that is whole; None if there is none at all."""
+        ...
+
+    def save(
+        self,
+        step: int,
+        model: Module,
+        optimizer: Optimizer,
+        *,
+        wallclock_seconds: float,
+        extra_tensors: Mapping[str, Tensor] = ...,
+        extra: Mapping[str, Any] = ...,
+        metric: float | None = None,
+    ) -> Path:
+        """Take a checkpoint, which may reach the disk later; raise the error of the one before, if it failed.
+
+        Args:
+            step: Updates done.
+            model: Its state is copied before the call returns.
+            optimizer: Likewise.
+            wallclock_seconds: How long the run has trained.
+            extra_tensors: More tensors, such as averaged weights; given back by `restore`.
+            extra: More values for JSON, such as counters; given back by `restore`.
+            metric: Validation loss, less is better, None if it wasn't measured at this step.
+        """
+        ...
+
+    def wait(self) -> None:
+        """Return when all that was saved is on the disk; raise the error of a save that failed."""
+        ...
 
 
 class Checkpoints:
@@ -77,8 +118,27 @@ class Checkpoints:
         found = [p for p in self.directory.glob("step-*") if re.fullmatch(r"step-\d{8,}", p.name)]
         return sorted(found, key=lambda path: int(path.name[5:]))
 
-    def save(self, step: int, model: Module, optimizer: Optimizer, *, wallclock_seconds: float) -> Path:
+    def save(
+        self,
+        step: int,
+        model: Module,
+        optimizer: Optimizer,
+        *,
+        wallclock_seconds: float,
+        extra_tensors: Mapping[str, Tensor] = MappingProxyType({}),
+        extra: Mapping[str, Any] = MappingProxyType({}),
+        metric: float | None = None,
+    ) -> Path:
         """Write a checkpoint; it has its name only when every byte of it is on the disk.
+
+        Args:
+            step: Updates done.
+            model: What is trained.
+            optimizer: What trains it.
+            wallclock_seconds: How long the run has trained.
+            extra_tensors: More tensors, such as averaged weights; `Restored` has them again.
+            extra: More values for JSON, such as counters; `Restored` has them again.
+            metric: Validation loss, less is better; None if it wasn't measured at this step.
 
         Raises:
             OSError: If the disk is full; the message names the path and the bytes needed. The checkpoints
@@ -99,11 +159,15 @@ class Checkpoints:
             "wallclock_seconds": wallclock_seconds,
             "aliases": aliases,
             "optimizer": rest,
+            "extra": dict(extra),
+            "metric": metric,
         }
-        needed = sum(t.nbytes for t in (*weights.values(), *training.values()))
+        more = {name: tensor.detach().cpu().contiguous() for name, tensor in extra_tensors.items()}
+        needed = sum(t.nbytes for t in (*weights.values(), *training.values(), *more.values()))
         with atomic_directory(path, needed_bytes=needed) as aside:
             save_file(weights, aside / "model.safetensors")
             save_file(training, aside / "training.safetensors")
+            save_file(more, aside / "extra.safetensors")
             (aside / "state.json").write_text(json.dumps(described, indent=1, allow_nan=False))
             manifest = {
                 name: {"bytes": (aside / name).stat().st_size, "sha256": sha256_of_file(aside / name)}
@@ -115,6 +179,9 @@ class Checkpoints:
         sync_directory(self.directory)
         logger.info("checkpoint at step %d: %s (%d bytes of tensors)", step, path, needed)
         return path
+
+    def wait(self) -> None:
+        """Return when all that was saved is on the disk, which `save` itself sees to."""
 
     def restore(self, model: Module, optimizer: Optimizer) -> Restored | None:
         """Load the newest checkpoint that verifies; None if there is none at all.
@@ -186,7 +253,7 @@ def restore_checkpoint(path: Path, model: Module, optimizer: Optimizer) -> Resto
     state.load_model_tensors(model, load_file(path / "model.safetensors"), described["aliases"])
     state.load_optimizer_tensors(optimizer, _under("optimizer.", training), described["optimizer"])
     state.load_random_tensors(_under("random.", training))
-    return Restored(described["step"], described["wallclock_seconds"], path)
+    return _restored(path, described)
 
 
 def load_weights(path: Path, model: Module) -> Restored:
@@ -198,7 +265,18 @@ def load_weights(path: Path, model: Module) -> Restored:
     """
     described = _verified_state(path)
     state.load_model_tensors(model, load_file(path / "model.safetensors"), described["aliases"])
-    return Restored(described["step"], described["wallclock_seconds"], path)
+    return _restored(path, described)
+
+
+def _restored(path: Path, described: state.Json) -> Restored:
+    return Restored(
+        described["step"],
+        described["wallclock_seconds"],
+        path,
+        load_file(path / "extra.safetensors"),
+        described["extra"],
+        described["metric"],
+    )
 
 
 def _verified_state(path: Path) -> state.Json:
