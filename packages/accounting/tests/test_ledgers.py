@@ -1,4 +1,5 @@
 import math
+import re
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -13,16 +14,22 @@ from hornbook.accounting import (
     GPT2_XL,
     OPENWEBTEXT,
     TINYSTORIES,
+    Attention,
     FeedForward,
     Norm,
     Position,
     Shape,
+    cached_ledger,
+    decode_ledger,
     forward_flops,
     forward_ledger,
+    generation_flops,
+    kv_cache_bytes,
     num_non_embedding_parameters,
     num_parameters,
     parameter_ledger,
     training_flops,
+    training_ledger,
 )
 
 
@@ -51,29 +58,26 @@ def random_shapes(draw: st.DrawFn) -> Shape:
         qk_norm=draw(st.booleans()),
         value_residual=draw(st.booleans()),
         embedding_shortcut=draw(st.booleans()),
+        biases=draw(st.booleans()),
     )
 
 
-def evaluate(formula: str, shape: Shape, *, batch_size: int = 1, sequence_length: int = 1) -> int:
+def read(formula: str, shape: Shape, **sizes: int) -> int:
     """What a formula of a ledger says, read as the reader reads it."""
     symbols = {
         "V": shape.vocab_size,
+        "C": shape.context_length,
         "L": shape.num_layers,
-        "(L-1)": shape.num_layers - 1,
         "d": shape.d_model,
         "g": shape.num_kv_heads or shape.num_heads,
         "k": shape.d_model // shape.num_heads,
         "f": shape.d_ff,
-        "B": batch_size,
-        "S": sequence_length,
-        "T": batch_size * sequence_length,
+        **sizes,
     }
-    result = 1
-    for factor in formula.split("·"):
-        base = factor.removesuffix("²")
-        value = symbols[base] if base in symbols else int(base)
-        result *= value**2 if factor.endswith("²") else value
-    return result
+    # Letters, digits and signs alone, so that Python may read it as it reads arithmetic.
+    assert re.fullmatch(r"[A-Za-z0-9()+·²³ -]+", formula)
+    python = formula.replace("·", "*").replace("²", "**2").replace("³", "**3")
+    return int(eval(python, {"__builtins__": {}}, symbols))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +132,7 @@ def test_each_switch_changes_what_it_should() -> None:
 @given(random_shapes())
 def test_every_formula_that_is_printed_gives_its_count(shape: Shape) -> None:
     for row in parameter_ledger(shape):
-        assert evaluate(row.formula, shape) == row.count
+        assert read(row.formula, shape) == row.count
 
 
 @given(random_shapes(), st.integers(1, 10))
@@ -141,7 +145,8 @@ def test_each_further_layer_adds_the_same_parameters(shape: Shape, num_more: int
 
 @given(random_shapes())
 def test_heads_and_context_have_no_parameters(shape: Shape) -> None:
-    shape = replace(shape, num_kv_heads=None, qk_norm=False)  # what heads share is another matter
+    # What heads share is another matter, and so is a table of positions.
+    shape = replace(shape, num_kv_heads=None, qk_norm=False, position="rope")
     other = replace(shape, num_heads=1, context_length=shape.context_length + 1, position="none")
     assert num_parameters(other) == num_parameters(shape)
 
@@ -200,7 +205,7 @@ def test_every_formula_that_is_printed_gives_its_flops(
     seq = data.draw(st.integers(1, shape.context_length))
     rows = forward_ledger(shape, batch_size=batch_size, sequence_length=seq)
     for row in rows:
-        assert evaluate(row.formula, shape, batch_size=batch_size, sequence_length=seq) == row.flops
+        assert read(row.formula, shape, B=batch_size, S=seq, T=batch_size * seq) == row.flops
     assert math.fsum(row.share for row in rows) == pytest.approx(1, rel=1e-12)
 
 
@@ -245,9 +250,90 @@ def test_groups_save_on_keys_and_values_alone_and_in_proportion(shape: Shape) ->
     full = replace(shape, num_kv_heads=None)
     group = full.num_heads // shape.kv_heads
     for whole, shared in zip(parameter_ledger(full), parameter_ledger(shape), strict=True):
-        assert whole.count == shared.count * (group if shared.component == "attention K, V" else 1)
+        assert whole.count == shared.count * (group if "K, V" in shared.component else 1)
     for before, after in zip(forward_ledger(full), forward_ledger(shape), strict=True):
         assert before.flops == after.flops * (group if after.operation == "K, V projections" else 1)
+
+
+@given(random_shapes(), st.integers(1, 64), st.data())
+def test_every_formula_of_a_training_step_gives_its_flops(
+    shape: Shape, batch_size: int, data: st.DataObject
+) -> None:
+    seq = data.draw(st.integers(1, shape.context_length))
+    rows = training_ledger(
+        shape,
+        batch_size=batch_size,
+        sequence_length=seq,
+        attention=data.draw(st.sampled_from(get_args(Attention))),
+        checkpointing=data.draw(st.booleans()),
+    )
+    sizes = {"B": batch_size, "S": seq, "T": batch_size * seq, "P": num_parameters(shape)}
+    for row in rows:
+        assert read(row.formula, shape, **sizes) == row.flops
+    assert math.fsum(row.share for row in rows) == pytest.approx(1, rel=1e-12)
+
+
+@given(random_shapes(), st.integers(1, 64), st.data())
+def test_every_formula_of_a_pass_with_a_cache_gives_its_flops(
+    shape: Shape, batch_size: int, data: st.DataObject
+) -> None:
+    new = data.draw(st.integers(1, shape.context_length))
+    cached = data.draw(st.integers(0, shape.context_length - new))
+    scored = data.draw(st.integers(0, new))
+    rows = cached_ledger(
+        shape, batch_size=batch_size, new_tokens=new, cached_tokens=cached, scored_tokens=scored
+    )
+    sizes = {"B": batch_size, "S": new, "T": batch_size * new, "N": new + cached, "R": scored}
+    for row in rows:
+        assert read(row.formula, shape, **sizes) == row.flops
+    if cached == 0 and scored == new:
+        whole = forward_flops(shape, batch_size=batch_size, sequence_length=new)
+        assert sum(row.flops for row in rows) == whole
+
+
+def test_a_training_step_of_a_tiny_model_by_hand() -> None:
+    # 1,344 FLOPs forward (above), of which 72 are scores, 192 W2, 240 the head, 252 parameters.
+    def phases(**choices: Any) -> dict[str, int]:
+        rows = training_ledger(tiny(), sequence_length=3, **choices)
+        return {row.phase: sum(r.flops for r in rows if r.phase == row.phase) for row in rows}
+
+    plain = {"forward": 1_344, "backward": 2_688, "optimizer": 14 * 252}
+    assert phases() == plain
+    assert phases(attention="fused") == plain | {"backward": 2_688 + 72}
+    assert phases(checkpointing=True) == plain | {"recompute": 1_344 - 192 - 240}
+    with_post_norm = training_ledger(tiny(norm="post"), sequence_length=3, checkpointing=True)
+    assert sum(row.flops for row in with_post_norm if row.phase == "recompute") == 1_344 - 240
+
+
+def test_a_cache_of_keys_and_values_by_hand() -> None:
+    # 2 layers, 3 sequences, 5 tokens, 1 head of width 2, keys and values, 4 bytes.
+    shape = tiny(num_layers=2, num_kv_heads=1)
+    assert kv_cache_bytes(shape, batch_size=3, num_tokens=5) == 2 * 3 * 5 * 1 * 2 * 2 * 4
+    assert kv_cache_bytes(shape, bytes_per_number=2) == 2 * 1 * 16 * 1 * 2 * 2 * 2  # room for the context
+
+
+def test_generation_is_a_pass_over_the_prompt_and_one_a_token() -> None:
+    passes = [
+        cached_ledger(tiny(), batch_size=2, new_tokens=4, scored_tokens=0),
+        *(decode_ledger(tiny(), batch_size=2, cached_tokens=cached) for cached in (4, 5, 6)),
+    ]
+    expected = sum(row.flops for rows in passes for row in rows)
+    assert generation_flops(tiny(), batch_size=2, prompt_tokens=5, new_tokens=3) == expected
+    one = generation_flops(tiny(), prompt_tokens=1, new_tokens=1)
+    assert one == forward_flops(tiny(), sequence_length=1)
+
+
+def test_a_cache_that_can_not_be_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"must not exceed context_length, got 16 cached \+ 1 new and 16"):
+        decode_ledger(tiny(), cached_tokens=16)
+    with pytest.raises(ValueError, match="scored_tokens must not exceed new_tokens, got 3 and 2"):
+        cached_ledger(tiny(), new_tokens=2, scored_tokens=3)
+    with pytest.raises(ValueError, match="cached_tokens must be at least 0, got -1"):
+        decode_ledger(tiny(), cached_tokens=-1)
+    with pytest.raises(ValueError, match="prompt_tokens must be at least 1, got 0"):
+        generation_flops(tiny(), prompt_tokens=0, new_tokens=1)
+    with pytest.raises(ValueError, match="attention must be one of 'explicit', 'fused', got 'flash'"):
+        training_ledger(tiny(), attention="flash")  # type: ignore[arg-type]
 
 
 @given(random_shapes(), st.integers(1, 8))

@@ -24,12 +24,12 @@ from . import (
     training_seconds,
 )
 
-SYMBOLS = (
+LEGEND = (
     "V vocab_size, L num_layers, d d_model, h num_heads, g num_kv_heads (None: h), k = d/h, f d_ff, "
     "B batch_size, S sequence_length, T = B·S"
 )
 SIZES = ("vocab_size", "context_length", "num_layers", "d_model", "num_heads", "d_ff")
-SWITCHES = ("tied_embeddings", "qk_norm", "value_residual", "embedding_shortcut")
+SWITCHES = ("tied_embeddings", "qk_norm", "value_residual", "embedding_shortcut", "biases")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -89,7 +89,7 @@ def report(args: argparse.Namespace) -> str:
     forward, both = forward_flops(shape, **size), training_flops(shape, **size)
     lines = [
         " ".join(f"{name}={value}" for name, value in asdict(shape).items()),
-        SYMBOLS,
+        LEGEND,
         "",
         ledger_table(parameter_ledger(shape)),
         f"{format_count(total)} parameters, {format_count(without_embedding)} without embedding and head",

@@ -14,6 +14,16 @@ def require_positive_int(name: str, value: object) -> None:
         raise ValueError(msg)
 
 
+def require_whole(name: str, value: object) -> None:
+    """Refuse all but an int of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        msg = f"{name} must be an int, got {value!r} of type {type(value).__name__}"
+        raise TypeError(msg)
+    if value < 0:
+        msg = f"{name} must be at least 0, got {value}"
+        raise ValueError(msg)
+
+
 def require_choice(name: str, value: object, choices: Collection[object]) -> None:
     """Refuse all but the listed values."""
     if value not in choices:

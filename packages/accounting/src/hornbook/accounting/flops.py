@@ -1,36 +1,120 @@
-"""How many floating-point operations, and where they go.
+"""How many floating-point operations a training step takes, and where they go.
 
 The convention, that of torch's FlopCounterMode: matrix multiplies alone are counted, a multiplication of
 (m, n) by (n, p) as 2·m·n·p, one multiply and one add each. The embedding is a look-up and costs nothing;
-norms, softmax, activations, RoPE, learned mixes and residual additions are left out. Attention is naive: all
-S² scores are computed, those that causality masks too, so nothing is halved.
+norms, softmax, activations, RoPE, learned mixes and residual additions are left out. All S² scores are
+computed, those that causality masks too, so nothing is halved (`meters` has the other conventions).
+
+For Y = X W, the backward pass multiplies twice: dX = dY Wᵀ and dW = Xᵀ dY, each as much as the forward.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
 
-from ._checks import require_positive_int
+from ._checks import require_bool, require_choice, require_positive_int
+from .formulas import evaluate, shape_symbols
+from .parameters import num_parameters
 from .shape import Shape, TransformerShape, checked
+
+Attention: TypeAlias = Literal["explicit", "fused"]
+"""All scores in memory, or a kernel that computes them again going backward (Dao et al., 2022)."""
+
+Phase: TypeAlias = Literal["forward", "recompute", "backward", "optimizer"]
+"""When in a step an operation runs."""
+
+# m = β1·m + (1-β1)·g: 3; v = β2·v + (1-β2)·g²: 4; p -= rate·m / (√v + ε): 5; p -= lr·λ·p: 2.
+ADAMW_FLOPS_PER_PARAMETER = 14
 
 
 @dataclass(frozen=True, slots=True)
 class OperationRow:
-    """One kind of matrix multiply in the whole model."""
+    """One kind of operation in one phase, in the whole model."""
+
+    phase: Phase
+    """When it runs."""
 
     operation: str
-    """What is multiplied."""
+    """What is computed."""
 
     shapes: str
-    """The factors in one layer, in symbols: T = B·S tokens, S sequence, d d_model, h heads of queries, g of
-    keys and values, k = d/h, f d_ff, V vocab."""
+    """The factors in one layer, in the symbols of `SYMBOLS`."""
 
     formula: str
-    """The FLOPs in these symbols, B batch_size and L num_layers."""
+    """The FLOPs in these symbols."""
 
     flops: int
     """FLOPs in the whole model."""
 
     share: float
-    """Part of the total, between 0 and 1."""
+    """Part of the ledger's total, between 0 and 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A kind of matrix multiply, before it is known how often it runs."""
+
+    operation: str
+    shapes: str
+    """Factors of the forward product."""
+
+    gradients: str
+    """Factors of the backward products."""
+
+    formula: str
+    """FLOPs of the forward product without its leading coefficient."""
+
+    coefficient: int
+
+    def row(self, phase: Phase, symbols: dict[str, int], times: int = 1) -> OperationRow:
+        """The row of a phase in which it runs so many times as in the forward pass, its share unknown."""
+        formula = f"{times * self.coefficient}·{self.formula}"
+        shapes = self.gradients if phase == "backward" else self.shapes
+        return OperationRow(phase, self.operation, shapes, formula, evaluate(formula, symbols), 0.0)
+
+
+def products(shape: Shape, scores: str = "S²", logits: str = "T") -> tuple[Product, ...]:
+    """Every kind of matrix multiply in the order of the forward pass.
+
+    Args:
+        shape: A checked shape.
+        scores: Formula of the scores of a head, queries times keys.
+        logits: Formula of the positions that get logits, over the batch.
+    """
+    keys = "N" if "N" in scores else "S"
+    each_head = f"L·B·{scores}·d"
+    up = (
+        Product("feed-forward W1, W3", "2 (T, d)(d, f)", "2 (T, f)(f, d), 2 (d, T)(T, f)", "L·T·d·f", 4)
+        if shape.ffn == "swiglu"
+        else Product("feed-forward W1", "(T, d)(d, f)", "(T, f)(f, d), (d, T)(T, f)", "L·T·d·f", 2)
+    )
+    return (
+        Product("Q projection", "(T, d)(d, d)", "(T, d)(d, d), (d, T)(T, d)", "L·T·d²", 2),
+        Product(
+            "K, V projections", "2 (T, d)(d, g·k)", "2 (T, g·k)(g·k, d), 2 (d, T)(T, g·k)", "L·T·d·g·k", 4
+        ),
+        # Grouped or not: every head of queries has scores, and several share keys and values.
+        Product(
+            "scores Q Kᵀ", f"B·h (S, k)(k, {keys})", "B·h (S, S)(S, k), (S, S)(S, k)", f"L·B·{scores}·d", 2
+        ),
+        Product(
+            "weighted values A V",
+            f"B·h (S, {keys})({keys}, k)",
+            "B·h (S, k)(k, S), (S, S)(S, k)",
+            each_head,
+            2,
+        ),
+        Product("output projection", "(T, d)(d, d)", "(T, d)(d, d), (d, T)(T, d)", "L·T·d²", 2),
+        up,
+        Product("feed-forward W2", "(T, f)(f, d)", "(T, d)(d, f), (f, T)(T, d)", "L·T·d·f", 2),
+        Product(
+            "output head",
+            f"({logits}, d)(d, V)",
+            f"({logits}, V)(V, d), (d, {logits})({logits}, V)",
+            f"{logits}·d·V",
+            2,
+        ),
+    )
 
 
 def forward_ledger(
@@ -54,33 +138,63 @@ def forward_ledger(
         Q projection | (T, d)(d, d) | 2·L·T·d² | 251658240000 5.58%
         K, V projections | 2 (T, d)(d, g·k) | 4·L·T·d·g·k | 503316480000 11.15%
     """
-    shape = checked(shape)
-    require_positive_int("batch_size", batch_size)
-    seq = _checked_sequence_length(shape, sequence_length)
-    tokens = batch_size * seq
-    vocab, layers, d, f = shape.vocab_size, shape.num_layers, shape.d_model, shape.d_ff
-    g, k = shape.kv_heads, shape.head_dim
-    # Grouped or not: every head of queries has scores, and several share keys and values.
-    attention = 2 * layers * batch_size * seq**2 * d
-    if shape.ffn == "swiglu":
-        up = ("feed-forward W1, W3", "2 (T, d)(d, f)", "4·L·T·d·f", 4 * layers * tokens * d * f)
-    else:
-        up = ("feed-forward W1", "(T, d)(d, f)", "2·L·T·d·f", 2 * layers * tokens * d * f)
-    operations = (
-        ("Q projection", "(T, d)(d, d)", "2·L·T·d²", 2 * layers * tokens * d**2),
-        ("K, V projections", "2 (T, d)(d, g·k)", "4·L·T·d·g·k", 4 * layers * tokens * d * g * k),
-        ("scores Q Kᵀ", "B·h (S, k)(k, S)", "2·L·B·S²·d", attention),
-        ("weighted values A V", "B·h (S, S)(S, k)", "2·L·B·S²·d", attention),
-        ("output projection", "(T, d)(d, d)", "2·L·T·d²", 2 * layers * tokens * d**2),
-        up,
-        ("feed-forward W2", "(T, f)(f, d)", "2·L·T·d·f", 2 * layers * tokens * d * f),
-        ("output head", "(T, d)(d, V)", "2·T·d·V", 2 * tokens * d * vocab),
-    )
-    total = sum(flops for *_, flops in operations)
-    return tuple(
-        OperationRow(operation, shapes, formula, flops, flops / total)
-        for operation, shapes, formula, flops in operations
-    )
+    shape, symbols = step_symbols(shape, batch_size, sequence_length)
+    return with_shares(product.row("forward", symbols) for product in products(shape))
+
+
+def training_ledger(
+    shape: TransformerShape,
+    *,
+    batch_size: int = 1,
+    sequence_length: int | None = None,
+    attention: Attention = "explicit",
+    checkpointing: bool = False,
+) -> tuple[OperationRow, ...]:
+    """Every operation of one training step with AdamW, phase by phase: what the hardware does.
+
+    Without the optimizer's row, which has no matrix multiply, the sum is what FlopCounterMode counts. What of
+    it is useful work is `training_flops`: the recomputation of a kernel or of checkpointing is none.
+
+    Args:
+        shape: A model's config or a `Shape`.
+        batch_size: Sequences, B.
+        sequence_length: Tokens in each, S; the context length if left out, and no more than it.
+        attention: "explicit" keeps the scores; "fused" computes Q Kᵀ once more going backward, so that it
+            has five products of that size for the explicit four: 2.5 forward passes (Dao et al.,
+            "FlashAttention", 2022, algorithm 4).
+        checkpointing: Whether each block keeps its input alone and runs again before its backward pass (Chen
+            et al., "Training Deep Nets with Sublinear Memory Cost", 2016). torch stops as soon as all that
+            the backward pass needs is there: W2 does not run again, unless a norm follows it.
+
+    Raises:
+        ValueError: If the shape is impossible, a number is not positive, the sequence too long or a choice
+            unknown.
+        TypeError: If a number is not an int or a switch not a bool.
+
+    Example:
+        >>> from hornbook.accounting import TINYSTORIES
+        >>> rows = training_ledger(TINYSTORIES, attention="fused")
+        >>> for row in (rows[2], rows[10], rows[-1]):
+        ...     print(row.phase, "|", row.operation, "|", row.formula, "|", row.flops)
+        forward | scores Q Kᵀ | 2·L·B·S²·d | 268435456
+        backward | scores Q Kᵀ | 6·L·B·S²·d | 805306368
+        optimizer | AdamW | 14·P | 317750272
+    """
+    require_choice("attention", attention, get_args(Attention))
+    require_bool("checkpointing", checkpointing)
+    shape, symbols = step_symbols(shape, batch_size, sequence_length)
+    kinds = products(shape)
+    rows = [product.row("forward", symbols) for product in kinds]
+    if checkpointing:
+        again = kinds[:-1] if shape.norm == "post" else kinds[:-2]
+        rows += [product.row("recompute", symbols) for product in again]
+    for product in kinds:
+        fused_scores = attention == "fused" and product.operation.startswith("scores")
+        rows.append(product.row("backward", symbols, times=3 if fused_scores else 2))
+    formula = f"{ADAMW_FLOPS_PER_PARAMETER}·P"
+    update = evaluate(formula, {"P": num_parameters(shape)})
+    rows.append(OperationRow("optimizer", "AdamW", "(P)", formula, update, 0.0))
+    return with_shares(rows)
 
 
 def forward_flops(shape: TransformerShape, *, batch_size: int = 1, sequence_length: int | None = None) -> int:
@@ -107,12 +221,10 @@ def forward_flops(shape: TransformerShape, *, batch_size: int = 1, sequence_leng
 def training_flops(
     shape: TransformerShape, *, batch_size: int = 1, sequence_length: int | None = None
 ) -> int:
-    """Count the FLOPs of one forward and backward pass: three times the forward pass.
+    """Count the useful FLOPs of one forward and backward pass: three times the forward pass.
 
-    For Y = X W, the backward pass multiplies twice as much as the forward: for the gradient of X and for
-    that of W. This holds for naive attention without recomputation (fused attention computes the scores
-    anew, which is not counted: it is no useful work). The optimizer is left out: AdamW takes some 14 FLOPs
-    per parameter and step, a fraction of a percent.
+    These are the model FLOPs of MFU: nothing that is computed twice, and not the optimizer, whose 14 FLOPs
+    per parameter and step are a fraction of a percent. What the hardware does is `training_ledger`.
 
     Args:
         shape: A model's config or a `Shape`.
@@ -131,7 +243,28 @@ def training_flops(
     return 3 * forward_flops(shape, batch_size=batch_size, sequence_length=sequence_length)
 
 
-def _checked_sequence_length(shape: Shape, sequence_length: int | None) -> int:
+def step_symbols(
+    shape: TransformerShape, batch_size: int, sequence_length: int | None
+) -> tuple[Shape, dict[str, int]]:
+    """The checked shape and the value of every letter that a pass over a batch needs."""
+    shape = checked(shape)
+    require_positive_int("batch_size", batch_size)
+    seq = checked_sequence_length(shape, sequence_length)
+    return shape, shape_symbols(shape) | {"B": batch_size, "S": seq, "T": batch_size * seq}
+
+
+def with_shares(rows: Iterator[OperationRow] | Sequence[OperationRow]) -> tuple[OperationRow, ...]:
+    """The same rows with each one's share of their sum."""
+    rows = tuple(rows)
+    total = sum(row.flops for row in rows)
+    return tuple(
+        OperationRow(row.phase, row.operation, row.shapes, row.formula, row.flops, row.flops / total)
+        for row in rows
+    )
+
+
+def checked_sequence_length(shape: Shape, sequence_length: int | None) -> int:
+    """The tokens of a sequence: the context if None, and never more."""
     if sequence_length is None:
         return shape.context_length
     require_positive_int("sequence_length", sequence_length)

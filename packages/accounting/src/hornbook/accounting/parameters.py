@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from .formulas import evaluate, shape_symbols
 from .shape import TransformerShape, checked
 
 
@@ -23,12 +24,15 @@ class ParameterRow:
     """How many numbers they are in the whole model."""
 
 
+_FEED_FORWARD_BIASES = {True: ("2 (f), (d)", "2·L·f + L·d"), False: ("(f), (d)", "L·f + L·d")}
+
+
 def parameter_ledger(shape: TransformerShape) -> tuple[ParameterRow, ...]:
     """Every parameter of the model, by component, from the embedding to the head.
 
     A pre-norm block has two norms, and one more follows the last block; a post-norm block has two; without
     norms there are none but those of queries and keys, which are a switch of their own. A tied head has no
-    row: its matrix is the embedding's.
+    row: its matrix is the embedding's; nor has a head ever a bias.
 
     Args:
         shape: A model's config or a `Shape`.
@@ -46,32 +50,38 @@ def parameter_ledger(shape: TransformerShape) -> tuple[ParameterRow, ...]:
         attention K, V | 2 (g·k, d) | 2·L·d·g·k | 2097152
     """
     shape = checked(shape)
-    vocab, layers, d, f = shape.vocab_size, shape.num_layers, shape.d_model, shape.d_ff
-    g, k = shape.kv_heads, shape.head_dim
-    rows = [
-        ParameterRow("token embedding", "(V, d)", "V·d", vocab * d),
-        ParameterRow("attention Q, O", "2 (d, d)", "2·L·d²", 2 * layers * d**2),
-        ParameterRow("attention K, V", "2 (g·k, d)", "2·L·d·g·k", 2 * layers * d * g * k),
-    ]
+    symbols = shape_symbols(shape)
+    biases = shape.biases
+    kinds = [("token embedding", "(V, d)", "V·d")]
+    if shape.position == "learned":
+        kinds.append(("position embedding", "(C, d)", "C·d"))
+    kinds.append(("attention Q, O", "2 (d, d)", "2·L·d²"))
+    kinds.append(("attention K, V", "2 (g·k, d)", "2·L·d·g·k"))
+    if biases:
+        kinds.append(("biases of Q, O", "2 (d)", "2·L·d"))
+        kinds.append(("biases of K, V", "2 (g·k)", "2·L·g·k"))
     if shape.qk_norm:
-        rows.append(ParameterRow("norms of Q, K", "2 (k)", "2·L·k", 2 * layers * k))
+        kinds.append(("norms of Q, K", "2 (k)", "2·L·k"))
     if shape.value_residual:
-        rows.append(ParameterRow("value residual", "(2)", "2·(L-1)", 2 * (layers - 1)))
+        kinds.append(("value residual", "(2)", "2·(L-1)"))
     if shape.ffn == "swiglu":
-        rows.append(
-            ParameterRow("feed-forward W1, W3, W2", "2 (f, d), (d, f)", "3·L·d·f", 3 * layers * d * f)
-        )
+        kinds.append(("feed-forward W1, W3, W2", "2 (f, d), (d, f)", "3·L·d·f"))
     else:
-        rows.append(ParameterRow("feed-forward W1, W2", "(f, d), (d, f)", "2·L·d·f", 2 * layers * d * f))
+        kinds.append(("feed-forward W1, W2", "(f, d), (d, f)", "2·L·d·f"))
+    if biases:
+        kinds.append(("biases of the feed-forward", *_FEED_FORWARD_BIASES[shape.ffn == "swiglu"]))
     if shape.norm != "none":
-        rows.append(ParameterRow("norms in the blocks", "2 (d)", "2·L·d", 2 * layers * d))
+        # A norm with a bias is a LayerNorm: it has a gain as well.
+        kinds.append(
+            ("norms in the blocks", "4 (d)", "4·L·d") if biases else ("norms in the blocks", "2 (d)", "2·L·d")
+        )
     if shape.embedding_shortcut:
-        rows.append(ParameterRow("embedding shortcut", "(2)", "2·L", 2 * layers))
+        kinds.append(("embedding shortcut", "(2)", "2·L"))
     if shape.norm == "pre":
-        rows.append(ParameterRow("final norm", "(d)", "d", d))
+        kinds.append(("final norm", "2 (d)", "2·d") if biases else ("final norm", "(d)", "d"))
     if not shape.tied_embeddings:
-        rows.append(ParameterRow("output head", "(V, d)", "V·d", vocab * d))
-    return tuple(rows)
+        kinds.append(("output head", "(V, d)", "V·d"))
+    return tuple(ParameterRow(*kind, evaluate(kind[2], symbols)) for kind in kinds)
 
 
 def num_parameters(shape: TransformerShape) -> int:
@@ -93,7 +103,7 @@ def num_parameters(shape: TransformerShape) -> int:
 
 
 def num_non_embedding_parameters(shape: TransformerShape) -> int:
-    """Count the parameters without the token embedding and without the output head.
+    """Count the parameters without the embeddings of tokens and positions and without the output head.
 
     This is the N of Kaplan et al., "Scaling Laws for Neural Language Models" (2020).
 
@@ -112,5 +122,5 @@ def num_non_embedding_parameters(shape: TransformerShape) -> int:
     return sum(
         row.count
         for row in parameter_ledger(shape)
-        if row.component not in ("token embedding", "output head")
+        if row.component not in ("token embedding", "position embedding", "output head")
     )

@@ -8,15 +8,15 @@ from ._checks import require_bool, require_choice, require_multiple, require_pos
 Norm: TypeAlias = Literal["pre", "post", "none"]
 """Where a block normalizes: before each sublayer (and once after the last block), after each, or nowhere."""
 
-Position: TypeAlias = Literal["rope", "none"]
-"""How attention learns of order; neither has parameters or matrix multiplies."""
+Position: TypeAlias = Literal["rope", "none", "learned"]
+"""How attention learns of order; "learned" is a table added to the embedding, as in GPT-2."""
 
-FeedForward: TypeAlias = Literal["swiglu", "silu", "relu2"]
-"""W2 (SiLU(W1 x) * W3 x), three matrices; W2 SiLU(W1 x) or W2 relu(W1 x)², two."""
+FeedForward: TypeAlias = Literal["swiglu", "silu", "relu2", "gelu"]
+"""W2 (SiLU(W1 x) * W3 x), three matrices; W2 act(W1 x) with another activation, two."""
 
 _SIZES = ("vocab_size", "context_length", "num_layers", "d_model", "num_heads", "d_ff")
 _CHOICES = {"norm": Norm, "position": Position, "ffn": FeedForward}
-_FLAGS = ("tied_embeddings", "qk_norm", "value_residual", "embedding_shortcut")
+_FLAGS = ("tied_embeddings", "qk_norm", "value_residual", "embedding_shortcut", "biases")
 
 
 class TransformerShape(Protocol):
@@ -110,14 +110,17 @@ class Shape:
         num_heads: Heads of queries per block, h; divides `d_model`.
         d_ff: Width inside the feed-forward layer, f.
         norm: Where a block normalizes: "pre", "post" or "none".
-        position: "rope" or "none"; costs nothing that is counted here. RoPE needs an even width per head.
-        ffn: "swiglu" (three matrices), "silu" or "relu2" (two).
+        position: "rope", "none" or "learned"; the last has a table of parameters, and none multiplies
+            matrices. RoPE needs an even width per head.
+        ffn: "swiglu" (three matrices), "silu", "relu2" or "gelu" (two).
         tied_embeddings: Whether the output head is the token embedding's matrix.
         num_kv_heads: Heads of keys and values per block, g; divides `num_heads`. None: as many (Ainslie et
             al., "GQA", 2023).
         qk_norm: Whether queries and keys are normalized per head, by a gain of width k = d / h each.
         value_residual: Whether each layer but the first mixes its values with the first's, by two scalars.
         embedding_shortcut: Whether each layer mixes the stream with the embedding, by two scalars.
+        biases: Whether all matrices but the head and all norms (then LayerNorms) have biases, as in GPT-2.
+            It has no matrix multiplies. A model's config need not have this attribute.
 
     Raises:
         ValueError: If a size is not positive, the heads do not divide `d_model`, those of keys and values do
@@ -145,6 +148,7 @@ class Shape:
     qk_norm: bool = False
     value_residual: bool = False
     embedding_shortcut: bool = False
+    biases: bool = False
 
     def __post_init__(self) -> None:
         for name in _SIZES:
@@ -192,4 +196,5 @@ def checked(shape: TransformerShape) -> Shape:
         qk_norm=shape.qk_norm,
         value_residual=shape.value_residual,
         embedding_shortcut=shape.embedding_shortcut,
+        biases=getattr(shape, "biases", False),
     )
