@@ -6,12 +6,14 @@ trusted and recorded, and every later one must agree with the record.
 """
 
 import errno
+import gzip
 import hashlib
 import http.client
 import json
 import os
 import re
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -23,11 +25,16 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from hornbook.trainer import atomic_file
 
-_HUB = "https://huggingface.co/datasets/roneneldan/TinyStories/resolve/main"
-# The training text and the validation text of TinyStories, by file name. Their SHA-256 are not known here:
+_HUB = "https://huggingface.co/datasets"
+# The training text and the validation text of both data sets, by file name. Their SHA-256 are not known here:
 # the first download is trusted and recorded.
 TINYSTORIES = {
-    name: f"{_HUB}/{name}" for name in ("TinyStoriesV2-GPT4-train.txt", "TinyStoriesV2-GPT4-valid.txt")
+    name: f"{_HUB}/roneneldan/TinyStories/resolve/main/{name}"
+    for name in ("TinyStoriesV2-GPT4-train.txt", "TinyStoriesV2-GPT4-valid.txt")
+}
+OPENWEBTEXT = {
+    name: f"{_HUB}/stanford-cs336/owt-sample/resolve/main/{name}"
+    for name in ("owt_train.txt.gz", "owt_valid.txt.gz")
 }
 _CHUNK_BYTES = 2**20
 _TIMEOUT_SECONDS = 30.0
@@ -144,6 +151,34 @@ def check_digest(path: Path, sha256: str) -> None:
             "delete it and download it again"
         )
         raise ValueError(msg)
+
+
+def unpack(packed: Path, *, progress: Progress | None = None) -> DownloadRecord:
+    """Unpack a .gz that was downloaded, under its name without .gz and with a record of its own.
+
+    Args:
+        packed: The file; it stays.
+        progress: Called with the packed bytes read so far, and all of them.
+
+    Raises:
+        OSError: If the file is cut or damaged, or the disk is full; nothing is left then.
+    """
+    destination = packed.with_suffix("")
+    known, digest, num_bytes, size = _read_record(packed), hashlib.sha256(), 0, packed.stat().st_size
+    with packed.open("rb") as raw, gzip.open(raw) as text, atomic_file(destination) as file:
+        try:
+            while chunk := text.read(_CHUNK_BYTES):
+                file.write(chunk)
+                digest.update(chunk)
+                num_bytes += len(chunk)
+                if progress is not None:
+                    progress(raw.tell(), size)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            msg = f"{packed} can't be unpacked ({error}): delete it and its .json and download it again"
+            raise OSError(msg) from error
+    record = _record(known.url if known else str(packed), num_bytes, digest.hexdigest(), None)
+    _write_json(_beside(destination, ".json"), asdict(record))
+    return record
 
 
 def _fetch(url: str, destination: Path, progress: Progress | None) -> tuple[str, int, str | None]:

@@ -1,25 +1,29 @@
-"""The texts of a run: TinyStories, your own, or the generated sample; found, checked, fingerprinted."""
+"""The texts of a run: a data set, your own, or what every machine has; found, checked, fingerprinted."""
 
 import mmap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, assert_never
 
 from hornbook.trainer import made_directory, sha256_of_file
 
 from .console import file_progress
-from .download import TINYSTORIES, check_digest, download
+from .download import OPENWEBTEXT, TINYSTORIES, check_digest, download, unpack
+from .library import PYTHON_NAME, library_version, write_library
 from .stories import END_OF_TEXT, Split, version, write_stories
 
 SAMPLE_NAME = "generated sample, not TinyStories"
+DataSet = Literal["tinystories", "openwebtext"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextFlags:
     """Where the texts come from."""
 
-    data: Literal["auto", "tinystories", "sample"] = "auto"
-    """tinystories is downloaded, sample is generated; auto is TinyStories if on disk, else the sample."""
+    data: Literal["auto", "tinystories", "openwebtext", "sample", "python"] = "auto"
+    """tinystories and openwebtext are downloaded, sample is generated, python is the source of Python's own
+    library; auto is the data set if on disk, else what takes its place: sample for stories, python for the
+    web."""
     train_text: Path | None = None
     """Any UTF-8 text, its documents separated by <|endoftext|>; goes with --valid-text."""
     valid_text: Path | None = None
@@ -38,12 +42,16 @@ class Texts:
     slug: str  # for directory names
     train: Path
     valid: Path
-    generated_bytes: int = 0  # of the training text, if it is the generated sample
-    is_download: bool = False  # whether the files are TinyStories from the hub, or come from there
+    source: Literal["own", "tinystories", "openwebtext", "sample", "python"] = "own"
+    num_bytes: int = 0  # of the training text, if it is made here
 
 
-def choose_texts(flags: TextFlags) -> Texts:
+def choose_texts(flags: TextFlags, wanted: DataSet = "tinystories") -> Texts:
     """Decide which texts the flags mean. Reads and writes nothing.
+
+    Args:
+        flags: As they were given.
+        wanted: The data set that "auto" stands for where it is on disk.
 
     Raises:
         ValueError: If the flags contradict each other.
@@ -60,40 +68,69 @@ def choose_texts(flags: TextFlags) -> Texts:
             raise ValueError(msg)
         name = flags.train_text.name
         return Texts(name=name, slug=flags.train_text.stem, train=flags.train_text, valid=flags.valid_text)
-    train, valid = (flags.data_dir / file for file in TINYSTORIES)
-    if flags.data == "tinystories" or (flags.data == "auto" and train.exists() and valid.exists()):
-        return Texts(name="TinyStories", slug="tinystories", train=train, valid=valid, is_download=True)
+    data = flags.data
+    if data == "auto":
+        there = choose_texts(replace(flags, data=wanted))
+        if there.train.exists() and there.valid.exists():
+            return there
+        data = "sample" if wanted == "tinystories" else "python"
     if flags.sample_megabytes < 1:
         msg = f"--sample-megabytes must be at least 1, got {flags.sample_megabytes}"
         raise ValueError(msg)
-    stem = f"generated-sample-{version()}-{flags.sample_megabytes}MB"
-    return Texts(
-        name=SAMPLE_NAME,
-        slug="generated-sample",
-        train=flags.data_dir / f"{stem}-train.txt",
-        valid=flags.data_dir / f"{stem}-valid.txt",
-        generated_bytes=flags.sample_megabytes * 10**6,
-    )
+    size = flags.sample_megabytes * 10**6
+    if data == "tinystories":
+        return _texts(flags, "TinyStories", "tinystories", data, [*TINYSTORIES])
+    if data == "openwebtext":
+        return _texts(
+            flags, "OpenWebText", "openwebtext", data, [name.removesuffix(".gz") for name in OPENWEBTEXT]
+        )
+    if data == "sample":
+        stem, name, slug = f"generated-sample-{version()}", SAMPLE_NAME, "generated-sample"
+    elif data == "python":
+        stem, name, slug = f"python-library-{library_version()}", PYTHON_NAME, "python-library"
+    else:
+        assert_never(data)
+    files = [f"{stem}-{flags.sample_megabytes}MB-{half}.txt" for half in ("train", "valid")]
+    return replace(_texts(flags, name, slug, data, files), num_bytes=size)
+
+
+def _texts(
+    flags: TextFlags,
+    name: str,
+    slug: str,
+    source: Literal["tinystories", "openwebtext", "sample", "python"],
+    files: list[str],
+) -> Texts:
+    train, valid = (flags.data_dir / file for file in files)
+    return Texts(name=name, slug=slug, train=train, valid=valid, source=source)
 
 
 def provide(texts: Texts) -> None:
     """Generate or download what is not on disk yet. The user's own texts must be there."""
-    if texts.is_download:
-        for name, url in TINYSTORIES.items():
-            path = texts.train.parent / name
-            if not path.exists():
-                with made_directory(path.parent), file_progress(f"downloading {name}") as progress:
-                    download(url, path, progress=progress)
-    if texts.generated_bytes:
-        generate("train", texts.train, texts.generated_bytes)
-        generate("valid", texts.valid, max(500_000, texts.generated_bytes // 20))
+    directory = texts.train.parent
+    if texts.source in ("tinystories", "openwebtext"):
+        for name, url in (TINYSTORIES if texts.source == "tinystories" else OPENWEBTEXT).items():
+            if not (directory / name.removesuffix(".gz")).exists():
+                with made_directory(directory), file_progress(f"downloading {name}") as progress:
+                    download(url, directory / name, progress=progress)
+                if name.endswith(".gz"):
+                    with file_progress(f"unpacking {name}") as progress:
+                        unpack(directory / name, progress=progress)
+    if texts.source in ("sample", "python"):
+        generate(texts.source, "train", texts.train, texts.num_bytes)
+        generate(texts.source, "valid", texts.valid, max(500_000, texts.num_bytes // 20))
 
 
-def generate(split: Split, path: Path, num_bytes: int) -> None:
-    """Write one half of the sample, if it isn't there."""
-    if not path.exists():
-        with file_progress(f"writing stories to {path}") as progress:
+def generate(source: Literal["sample", "python"], split: Split, path: Path, num_bytes: int) -> None:
+    """Write one half of a text that every machine has, if it isn't there."""
+    if path.exists():
+        return
+    what = "stories" if source == "sample" else "Python's library"
+    with file_progress(f"writing {what} to {path}") as progress:
+        if source == "sample":
             write_stories(path, num_bytes=num_bytes, seed=0, split=split, progress=progress)
+        else:
+            write_library(path, num_bytes=num_bytes, split=split, progress=progress)
 
 
 def check_text(path: Path, flag: str, context_length: int) -> None:
@@ -141,7 +178,7 @@ def fingerprints(texts: Texts) -> dict[str, str]:
     digests = {}
     for name, path in (("train_sha256", texts.train), ("valid_sha256", texts.valid)):
         digests[name] = sha256_of_file(path)
-        if texts.is_download:
+        if texts.source in ("tinystories", "openwebtext"):
             check_digest(path, digests[name])
     if digests["train_sha256"] == digests["valid_sha256"]:
         msg = f"{texts.train} and {texts.valid} are the same text: the loss must be measured on another one"

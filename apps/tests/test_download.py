@@ -2,13 +2,14 @@
 
 import contextlib
 import errno
+import gzip
 import hashlib
 import json
 import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recipes import download as module
-from recipes.download import TINYSTORIES, DownloadRecord, download, verify
+from recipes.download import OPENWEBTEXT, TINYSTORIES, DownloadRecord, download, unpack, verify
 
 BODY = Random(0).randbytes(3_000_000)
 HASH = hashlib.sha256(BODY).hexdigest()
@@ -348,3 +349,29 @@ def test_tinystories_lies_on_the_hub() -> None:
     assert list(TINYSTORIES) == ["TinyStoriesV2-GPT4-train.txt", "TinyStoriesV2-GPT4-valid.txt"]
     hub = "https://huggingface.co/datasets/roneneldan/TinyStories/resolve/main/"
     assert all(url == hub + name for name, url in TINYSTORIES.items())
+
+
+def test_openwebtext_lies_on_the_hub_in_parcels() -> None:
+    assert list(OPENWEBTEXT) == ["owt_train.txt.gz", "owt_valid.txt.gz"]
+    hub = "https://huggingface.co/datasets/stanford-cs336/owt-sample/resolve/main/"
+    assert all(url == hub + name for name, url in OPENWEBTEXT.items())
+
+
+def test_a_parcel_is_unpacked_with_a_record_of_its_own(site: Site, tmp_path: Path) -> None:
+    text = b"One day.\n<|endoftext|>\n" * 100_000
+    site.body = gzip.compress(text)
+    download(site.url, tmp_path / "text.txt.gz")
+    seen: list[tuple[int, int | None]] = []
+    record = unpack(tmp_path / "text.txt.gz", progress=lambda *at: seen.append(at))
+    assert (tmp_path / "text.txt").read_bytes() == text
+    assert (record.url, record.bytes) == (site.url, len(text))
+    assert verify(tmp_path / "text.txt", full=True) == record
+    assert seen[-1] == (len(site.body), len(site.body))
+
+
+@pytest.mark.parametrize("spoil", [lambda raw: raw[:-100], lambda raw: raw[:50] + b"?" + raw[51:], lambda _: b"x"])
+def test_a_damaged_parcel_leaves_nothing(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+    (tmp_path / "text.txt.gz").write_bytes(spoil(gzip.compress(BODY)))
+    with pytest.raises(OSError, match=r"text\.txt\.gz can't be unpacked .*download it again"):
+        unpack(tmp_path / "text.txt.gz")
+    assert files(tmp_path) == ["text.txt.gz"]
