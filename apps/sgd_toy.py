@@ -45,8 +45,8 @@ def main(flags: Flags) -> int:
         return 0
     columns = [toy_losses(lr, num_steps=flags.num_steps, seed=flags.seed) for lr in flags.rates]
     say("step" + "".join(f"{f'lr {lr:g}':>14}" for lr in flags.rates))
-    for step, losses in enumerate(zip(*columns, strict=True)):
-        say(f"{step:4}" + "".join(f"{loss:14.4g}" for loss in losses))
+    for step, row in enumerate(zip(*columns, strict=True)):
+        say(f"{step:4}" + "".join(f"{loss:14.4g}" for loss in row))
     say()
     for lr, losses in zip(flags.rates, columns, strict=True):
         first, last = (1 - lr / (50 * math.sqrt(step)) for step in (1, flags.num_steps))

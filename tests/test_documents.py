@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-WITH_EXAMPLES = sorted(
-    path for path in ROOT.glob("docs/*.md") if ">>> " in path.read_text(encoding="utf-8")
-)
+WITH_EXAMPLES = sorted(path for path in ROOT.glob("docs/*.md") if ">>> " in path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: str(path.name))

@@ -44,7 +44,7 @@ def toy_losses(lr: float, *, num_steps: int, seed: int = 0) -> list[float]:
         losses.append(loss.item())
         if step < num_steps:
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.param_groups[0]["lr"] = rate(step)
             optimizer.step()
     return losses

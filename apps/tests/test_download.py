@@ -369,7 +369,9 @@ def test_a_parcel_is_unpacked_with_a_record_of_its_own(site: Site, tmp_path: Pat
     assert seen[-1] == (len(site.body), len(site.body))
 
 
-@pytest.mark.parametrize("spoil", [lambda raw: raw[:-100], lambda raw: raw[:50] + b"?" + raw[51:], lambda _: b"x"])
+@pytest.mark.parametrize(
+    "spoil", [lambda raw: raw[:-100], lambda raw: raw[:50] + b"?" + raw[51:], lambda _: b"x"]
+)
 def test_a_damaged_parcel_leaves_nothing(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
     (tmp_path / "text.txt.gz").write_bytes(spoil(gzip.compress(BODY)))
     with pytest.raises(OSError, match=r"text\.txt\.gz can't be unpacked .*download it again"):

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 import tyro
@@ -17,7 +18,7 @@ def say(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
 @pytest.mark.parametrize("lr", [0.0, 1.0, 10.0, 30.0, 1000.0])
 def test_every_step_multiplies_the_weights_by_what_calculus_says(lr: float) -> None:
     losses = toy_losses(lr, num_steps=10, seed=3)
-    for step, (before, after) in enumerate(zip(losses, losses[1:], strict=False)):
+    for step, (before, after) in enumerate(pairwise(losses)):
         assert after == pytest.approx(before * (1 - lr / (50 * math.sqrt(step + 1))) ** 2, rel=1e-5)
 
 

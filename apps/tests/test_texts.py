@@ -14,7 +14,8 @@ from recipes.texts import TextFlags, check_text, choose_texts, provide
 
 
 @pytest.mark.parametrize(
-    ("wanted", "files", "instead"), [("tinystories", TINYSTORIES, "sample"), ("openwebtext", OPENWEBTEXT, "python")]
+    ("wanted", "files", "instead"),
+    [("tinystories", TINYSTORIES, "sample"), ("openwebtext", OPENWEBTEXT, "python")],
 )
 def test_auto_is_the_data_set_where_it_is_on_disk_and_else_what_takes_its_place(
     tmp_path: Path, wanted: module.DataSet, files: dict[str, str], instead: str
