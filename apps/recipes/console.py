@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from hornbook.trainer import Evaluation, Row
+from hornbook.trainer import Evaluation, LoopConfig, Row
 
 
 class _Console(Console):
@@ -99,38 +99,38 @@ class ConsoleSink:
     """The run's live bar: loss, tokens a second, time left; a line for each evaluation.
 
     Args:
-        num_steps: Length of the run.
+        config: Its limits, of which the bar shows the nearest.
     """
 
-    def __init__(self, num_steps: int) -> None:
-        self._num_steps = num_steps
+    def __init__(self, config: LoopConfig) -> None:
+        self._config = config
+        self._of = "" if config.num_steps is None else f" of {config.num_steps:,}"
         self._progress: Progress | None = None
         self._task = TaskID(0)
         self._said = time.monotonic()
-        self._began: tuple[float, int] | None = None  # when, and at which step, the first row came
+        self._began: tuple[float, float] | None = None  # when, and at which share, the first row came
 
     def start(self, step: int) -> None:
         """Say where the run stands and put up the bar."""
         if step:
-            say(f"going on from the checkpoint at step {step:,} of {self._num_steps:,}")
-        if console.is_terminal and step < self._num_steps:
+            say(f"going on from the checkpoint at step {step:,}{self._of}")
+        if console.is_terminal:
             self._progress = Progress(*_columns(), TextColumn("{task.fields[numbers]}"), console=console)
-            self._task = self._progress.add_task(
-                "training", total=self._num_steps, completed=step, numbers=""
-            )
+            self._task = self._progress.add_task("training", total=1.0, numbers="")
             self._progress.start()
 
     def log(self, row: Row) -> None:
         """Move the bar; without a terminal, print a line every ten seconds."""
         numbers = f"loss {row.train_loss:.3f}  {row.tokens_per_second:,.0f} tokens/s"
+        past = self._config.fraction(step=row.step, tokens=row.tokens_processed, seconds=row.wallclock_time)
         if self._progress is not None:
-            self._progress.update(self._task, completed=row.step, numbers=numbers)
+            self._progress.update(self._task, completed=past, numbers=numbers)
         elif time.monotonic() - self._said > _LINE_EVERY_SECONDS:
             self._said = time.monotonic()
-            left = "" if self._began is None else f"  {self._seconds_left(row.step):.0f} s left"
-            say(f"step {row.step:,} of {self._num_steps:,}  {numbers}{left}")
+            left = "" if self._began is None else f"  {self._seconds_left(past):.0f} s left"
+            say(f"step {row.step:,}{self._of}  {numbers}{left}")
         if self._began is None:  # the first step has compiled and read the data: it is no measure of the rest
-            self._began = (time.monotonic(), row.step)
+            self._began = (time.monotonic(), past)
 
     def evaluated(self, step: int, evaluation: Evaluation) -> None:
         """Print the loss on the held-out text, and on how much of it."""
@@ -147,9 +147,9 @@ class ConsoleSink:
             self._progress.stop()
             self._progress = None
 
-    def _seconds_left(self, step: int) -> float:
-        began, first_step = self._began or (time.monotonic(), step)
-        return (time.monotonic() - began) / max(1, step - first_step) * (self._num_steps - step)
+    def _seconds_left(self, past: float) -> float:
+        began, first = self._began or (time.monotonic(), past)
+        return (time.monotonic() - began) / max(1e-9, past - first) * (1 - past)
 
 
 def _columns() -> tuple[TextColumn, BarColumn, TextColumn, TimeRemainingColumn]:

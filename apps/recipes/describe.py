@@ -17,13 +17,16 @@ from .experiment import Experiment
 TYPICAL_SHARE = {True: 0.45, False: 0.3}  # compiled, not
 
 
-def describe(experiment: Experiment, device: torch.device) -> None:
-    """Print the settings, the parameters, the FLOPs and the predicted time."""
+def describe(experiment: Experiment, device: torch.device) -> float:
+    """Print the settings, the parameters, the FLOPs and the predicted time.
+
+    Returns:
+        The measured speed of a matrix product, in FLOP/s.
+    """
     for title, fields in _settings(experiment).items():
         say(f"{title}: " + ", ".join(f"{name} {value}" for name, value in fields.items()))
     shape = experiment.model
     flops_per_step = training_flops(shape, batch_size=experiment.batch_size)
-    total = flops_per_step * experiment.loop.num_steps
     speed = matmul_flops_per_second(
         device,
         experiment.precision,
@@ -32,17 +35,24 @@ def describe(experiment: Experiment, device: torch.device) -> None:
         columns=shape.d_ff,
     )
     share = TYPICAL_SHARE[experiment.compile]
-    seconds = total / (speed * share)
     say(
         f"size: {num_parameters(shape):,} parameters "
         f"({num_non_embedding_parameters(shape):,} without the embeddings), "
         f"{forward_flops(shape) / shape.context_length / 1e6:,.3g} MFLOP forward a token"
     )
-    say(
-        f"cost: {experiment.num_tokens:,} tokens, {total / 1e15:.3g} PFLOP; matrix products run at "
-        f"{speed / 1e9:,.0f} GFLOP/s here, training at about {share:.0%} of that: "
-        f"about {duration(seconds)}"
-    )
+    speeds = f"matrix products run at {speed / 1e9:,.0f} GFLOP/s here, training at about {share:.0%} of that"
+    limit = experiment.loop.max_seconds
+    if experiment.planned_steps is not None:
+        total = flops_per_step * experiment.planned_steps
+        cut = "" if limit is None else f", {duration(limit)} at most"
+        say(
+            f"cost: {experiment.num_tokens:,} tokens, {total / 1e15:.3g} PFLOP; {speeds}: "
+            f"about {duration(total / (speed * share))}{cut}"
+        )
+    elif limit is not None:
+        num_steps = limit * speed * share / flops_per_step
+        say(f"cost: {duration(limit)}; {speeds}: about {num_steps * experiment.tokens_per_step:,.0f} tokens")
+    return speed
 
 
 def duration(seconds: float) -> str:

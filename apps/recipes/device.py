@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import torch
 
-from .experiment import Experiment, Precision, PresetName
+from hornbook.trainer import Precision, choose_precision
+
+from .experiment import Experiment, PresetName
 
 
 def choose_device(wanted: str | None) -> torch.device:
@@ -36,10 +38,9 @@ def choose_preset(device: torch.device) -> PresetName:
 
 def fit(experiment: Experiment, device: torch.device) -> Experiment:
     """Return a preset with the precision and the compilation that suit a device."""
-    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return replace(
         experiment,
-        precision="bf16" if has_bf16 else "fp32",
+        precision=choose_precision(device),
         compile=experiment.compile and why_no_compile(device) is None,
     )
 
@@ -57,12 +58,6 @@ def why_no_compile(device: torch.device) -> str | None:
     return f"it is not dependable on {device.type}"
 
 
-def allow_fast_matmul(device: torch.device) -> None:
-    """Let float32 matrix products on CUDA use TF32. On MPS the setting is known to harm."""
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
-
-
 def matmul_flops_per_second(
     device: torch.device, precision: Precision, *, rows: int, inner: int, columns: int, seconds: float = 0.3
 ) -> float:
@@ -71,7 +66,7 @@ def matmul_flops_per_second(
     Returns:
         FLOP/s, 2 for each multiply-add; the median of the repetitions that fit into `seconds`.
     """
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     left = torch.ones(rows, inner, device=device, dtype=dtype)
     right = torch.ones(inner, columns, device=device, dtype=dtype)
     times: list[float] = []

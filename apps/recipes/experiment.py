@@ -1,39 +1,15 @@
 """An experiment as a value, and the presets."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
-
-import torch
-from torch.optim.optimizer import ParamsT
+from typing import Any, Literal
 
 from hornbook.nn import TransformerConfig
-from hornbook.optim import AdamW, Schedule, cosine_schedule
-from hornbook.trainer import LoopConfig
+from hornbook.trainer import LoopConfig, Precision
+
+from .optimizer import OptimizerConfig, ScheduleConfig
 
 PresetName = Literal["demo", "cpu", "gpu"]
-Precision = Literal["fp32", "bf16"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AdamWConfig:
-    """The optimizer and its cosine schedule."""
-
-    max_lr: float
-    """Learning rate at the end of the warmup."""
-    min_lr: float
-    """Learning rate at the last step."""
-    warmup_steps: int
-    """Steps in which the rate rises from 0."""
-    betas: tuple[float, float] = (0.9, 0.95)
-    """Decay of the running means of the gradient and of its square."""
-    eps: float = 1e-8
-    """Added to the root of the second mean."""
-    weight_decay: float = 0.1
-    """Of the matrices; gains are never decayed."""
-
-    def over(self, parameters: ParamsT) -> AdamW:
-        """Return the optimizer of these parameters or groups; refuses impossible settings by name."""
-        return AdamW(parameters, self.max_lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,18 +17,27 @@ class Experiment:
     """All that the numbers of a run depend on, but for its texts."""
 
     model: TransformerConfig
-    optimizer: AdamWConfig
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
     loop: LoopConfig
     batch_size: int
     """Windows of context_length tokens a step."""
+    shuffle: Literal["windows", "epochs"] = "windows"
+    """windows: each begins at a random place; epochs: the text is cut into windows, and each comes once an
+    epoch, in a random order."""
     eval_windows: int
     """Windows of the validation text, evenly spread, for the evaluations on the way."""
     final_eval_windows: int
     """The same for the last evaluation; all, if the text has no more."""
     precision: Precision = "fp32"
-    """fp32, or bf16 autocast; by default bf16 on GPUs that have it."""
+    """fp32; bf16 autocast, by default on GPUs that have it; fp16 autocast, by default on older ones."""
     compile: bool
     """Whether torch.compile is used: faster steps after a minute's work at the start."""
+    activation_checkpointing: bool = False
+    """Keep only what goes into each block and compute the rest again for the gradient: less memory, a third
+    more work."""
+    ema_decay: float | None = None
+    """Keep a running average of the weights, such as 0.999, and evaluate and generate with it; None: no."""
     seed: int = 0
     """Of initial values, batches and samples."""
 
@@ -65,22 +50,21 @@ class Experiment:
         if not 0 <= self.seed < 2**63:
             msg = f"seed must be 0 to 2**63 - 1, got {self.seed}"
             raise ValueError(msg)
-        if self.optimizer.warmup_steps >= self.loop.num_steps:
-            msg = (
-                f"warmup_steps must be less than num_steps, got {self.optimizer.warmup_steps} and "
-                f"{self.loop.num_steps}: give fewer --warmup-steps or more --num-steps"
-            )
+        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
+            msg = f"ema_decay must be at least 0 and less than 1, got {self.ema_decay}"
             raise ValueError(msg)
-        self.schedule()
-        self.optimizer.over([torch.zeros(1)])
+        self.rate()
+        self.optimizer.check()
 
-    def schedule(self) -> Schedule:
-        """Return the learning rate of a step: warmup, then a cosine that ends with the run."""
-        return cosine_schedule(
-            max_lr=self.optimizer.max_lr,
-            min_lr=self.optimizer.min_lr,
-            warmup_steps=self.optimizer.warmup_steps,
-            cosine_steps=self.loop.num_steps,
+    @property
+    def by_fraction(self) -> bool:
+        """Whether the rate goes by the share of the run that is past: where not steps alone limit it."""
+        return self.loop.max_tokens is not None or self.loop.max_seconds is not None
+
+    def rate(self) -> Callable[[Any], float]:
+        """Return the learning rate of a step; where `by_fraction`, of the share of the run that is past."""
+        return self.schedule.rate(
+            max_lr=self.optimizer.max_lr, num_steps=self.planned_steps, by_fraction=self.by_fraction
         )
 
     @property
@@ -89,9 +73,17 @@ class Experiment:
         return self.batch_size * self.model.context_length
 
     @property
-    def num_tokens(self) -> int:
-        """Tokens the whole run sees."""
-        return self.loop.num_steps * self.tokens_per_step
+    def planned_steps(self) -> int | None:
+        """Updates that the limits on steps and tokens allow; None if only the clock limits them."""
+        limits = [self.loop.num_steps] if self.loop.num_steps is not None else []
+        if self.loop.max_tokens is not None:
+            limits.append(-(-self.loop.max_tokens // self.tokens_per_step))
+        return min(limits, default=None)
+
+    @property
+    def num_tokens(self) -> int | None:
+        """Tokens that so many updates see."""
+        return None if self.planned_steps is None else self.planned_steps * self.tokens_per_step
 
 
 def tinystories_model() -> TransformerConfig:
@@ -113,7 +105,8 @@ def demo() -> Experiment:
         model=TransformerConfig(
             vocab_size=4096, context_length=256, num_layers=4, d_model=128, num_heads=4, d_ff=352
         ),
-        optimizer=AdamWConfig(max_lr=6e-3, min_lr=3e-4, warmup_steps=50),
+        optimizer=OptimizerConfig(max_lr=6e-3),
+        schedule=ScheduleConfig(min_lr=3e-4, warmup_steps=50),
         loop=LoopConfig(num_steps=1000, eval_interval_steps=100, checkpoint_interval_steps=100),
         # Small batches: in the same time 960 updates of 4 windows learn more than 480 of 8.
         batch_size=4,
@@ -127,7 +120,8 @@ def cpu() -> Experiment:
     """The assignment's low-resource run: 32 x 5,000 x 256 = 40.96 M tokens."""
     return Experiment(
         model=tinystories_model(),
-        optimizer=AdamWConfig(max_lr=2e-3, min_lr=2e-5, warmup_steps=200),
+        optimizer=OptimizerConfig(max_lr=2e-3),
+        schedule=ScheduleConfig(min_lr=2e-5, warmup_steps=200),
         loop=LoopConfig(num_steps=5_000, eval_interval_steps=250, checkpoint_interval_steps=100),
         batch_size=32,
         eval_windows=128,
@@ -140,7 +134,8 @@ def gpu() -> Experiment:
     """The assignment's full run: 64 x 20,000 x 256 = 327.68 M tokens, 500 warmup steps."""
     return Experiment(
         model=tinystories_model(),
-        optimizer=AdamWConfig(max_lr=3e-3, min_lr=3e-5, warmup_steps=500),
+        optimizer=OptimizerConfig(max_lr=3e-3),
+        schedule=ScheduleConfig(min_lr=3e-5, warmup_steps=500),
         loop=LoopConfig(
             num_steps=20_000, eval_interval_steps=500, checkpoint_interval_steps=1_000, log_interval_steps=10
         ),

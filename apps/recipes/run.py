@@ -10,33 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from hornbook.accounting import num_parameters, training_flops
-from hornbook.nn import TransformerLM
-from hornbook.optim import decay_groups
-from hornbook.trainer import (
-    Checkpoints,
-    CsvSink,
-    Evaluation,
-    check_configuration,
-    evaluate,
-    random_windows,
-    recorded_configuration,
-    run_directory,
-    stop_on_signals,
-    train,
-)
+from hornbook.accounting import num_parameters
+from hornbook.trainer import allow_tf32, check_configuration, recorded_configuration, run_directory
 
-from .console import ConsoleSink, say
+from .console import say
 from .describe import describe
-from .device import allow_fast_matmul, choose_device, why_no_compile
+from .device import choose_device, why_no_compile
 from .experiment import Experiment
-from .finish import finish, is_finished, show
+from .finish import is_finished, show
 from .flags import TrainFlags
-from .prepare import PreparedData, prepare
+from .prepare import prepare
 from .texts import Texts, check_text, choose_texts, fingerprints, provide
 from .trained import model_shape
+from .training import train_experiment
 
 
 def run(flags: TrainFlags) -> int:
@@ -55,7 +42,7 @@ def run(flags: TrainFlags) -> int:
     texts = choose_texts(flags.texts)
     say(f"text: {texts.name}")
     say(f"preset: {flags.preset} on {device}" + ("" if flags.device else " (chosen by device; see --help)"))
-    allow_fast_matmul(device)
+    allow_tf32(device)
     if flags.dry_run:
         describe(experiment, device)
         return 0
@@ -88,7 +75,7 @@ def run(flags: TrainFlags) -> int:
             f"vocabulary of {shape.vocab_size:,}"
             + ("" if shape == experiment.model else ": this text gives no more, and the model takes as many")
         )
-        return _train(replace(experiment, model=shape), data, device, directory, texts.name)
+        return train_experiment(replace(experiment, model=shape), data, device, directory, texts.name)
 
 
 def check_room(out: Path, experiment: Experiment) -> None:
@@ -113,67 +100,6 @@ def default_out(texts: Texts, preset: str, configuration: dict[str, Any]) -> Pat
     """Return the directory that belongs to these settings: the same command finds its run again."""
     digest = hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:8]
     return Path("runs") / f"{texts.slug}-{preset}-{digest}"
-
-
-def _train(
-    experiment: Experiment, data: PreparedData, device: torch.device, directory: Path, text_name: str
-) -> int:
-    torch.manual_seed(experiment.seed)
-    model = TransformerLM(experiment.model, device=device)
-    describe(experiment, device)
-    optimizer = experiment.optimizer.over(decay_groups(model, experiment.optimizer.weight_decay))
-    data.tokenizer.save(directory / "tokenizer")
-    checkpoints = Checkpoints(directory / "checkpoints")
-
-    def loss(inputs: Tensor, targets: Tensor) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=experiment.precision == "bf16"):
-            return model.loss(inputs, targets)
-
-    def validate(*, last: bool) -> Evaluation:
-        return evaluate(
-            loss,
-            data.valid.tokens,
-            batch_size=experiment.batch_size,
-            context_length=experiment.model.context_length,
-            token_num_bytes=data.tokenizer.token_num_bytes,
-            device=device,
-            max_windows=experiment.final_eval_windows if last else experiment.eval_windows,
-        )
-
-    with stop_on_signals() as stop:
-        outcome = train(
-            experiment.loop,
-            model=model,
-            optimizer=optimizer,
-            schedule=experiment.schedule(),
-            batches=random_windows(
-                data.train.tokens,
-                batch_size=experiment.batch_size,
-                context_length=experiment.model.context_length,
-                device=device,
-                seed=experiment.seed,
-            ),
-            loss=torch.compile(loss, dynamic=False) if experiment.compile else loss,
-            evaluate=lambda step: validate(last=step == experiment.loop.num_steps),
-            checkpoints=checkpoints,
-            sinks=[CsvSink(directory / "metrics.csv"), ConsoleSink(experiment.loop.num_steps)],
-            stop=stop,
-        )
-    if not outcome.finished:
-        say(f"stopped at step {outcome.step:,} of {experiment.loop.num_steps:,}, saved in {directory}")
-        say("to go on, give the same command again")
-        return stop.exit_code
-    finish(
-        directory,
-        text_name=text_name,
-        device=device,
-        evaluation=outcome.evaluation or validate(last=True),
-        outcome=outcome,
-        flops=training_flops(experiment.model, batch_size=experiment.batch_size) * experiment.loop.num_steps,
-        seed=experiment.seed,
-    )
-    show(directory)
-    return 0
 
 
 def _about(device: torch.device) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from hornbook.trainer import COLUMNS, read_rows
+from hornbook.trainer import COLUMNS, TIMED_COLUMNS, read_rows
 from tiny import SMALL, arguments, run_app, train, write_texts
 
 APPS = Path(__file__).parents[1]
@@ -24,9 +24,11 @@ def same_run(first: Path, second: Path) -> None:
         a, b = (load_file(run / "checkpoints" / "step-00000012" / name) for run in (first, second))
         assert a.keys() == b.keys()
         assert all(np.array_equal(a[key], b[key]) for key in a)
-    timed = {COLUMNS.index("wallclock_time"), COLUMNS.index("tokens_per_second")}
     rows = [
-        [[v for i, v in enumerate(row) if i not in timed] for row in read_rows(run / "metrics.csv")]
+        [
+            [value for name, value in zip(COLUMNS, row, strict=True) if name not in TIMED_COLUMNS]
+            for row in read_rows(run / "metrics.csv")
+        ]
         for run in (first, second)
     ]
     assert rows[0] == rows[1]

@@ -15,7 +15,9 @@ def row(step: int) -> Row:
         tokens_processed=step * 8,
         grad_norm=2.0,
         tokens_per_second=100.0,
+        mfu=None,
         bits_per_byte=None,
+        skipped_steps=0,
     )
 
 

@@ -9,16 +9,25 @@ import pytest
 import torch
 from torch import Tensor
 
-from hornbook.trainer import COLUMNS, DivergedError, Evaluation, LoopConfig, Row, StopRequest, read_rows
+from hornbook.trainer import (
+    COLUMNS,
+    TIMED_COLUMNS,
+    DivergedError,
+    Evaluation,
+    LoopConfig,
+    Row,
+    StopRequest,
+    read_rows,
+)
 from tiny_run import run_in
-
-_TIMED = {COLUMNS.index("wallclock_time"), COLUMNS.index("tokens_per_second")}
 
 
 def untimed_rows(directory: Path) -> list[list[str]]:
     """The rows of a run without what a clock put into them."""
     rows = read_rows(directory / "metrics.csv")
-    return [[value for column, value in enumerate(row) if column not in _TIMED] for row in rows]
+    return [
+        [value for name, value in zip(COLUMNS, row, strict=True) if name not in TIMED_COLUMNS] for row in rows
+    ]
 
 
 def same_bits(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:

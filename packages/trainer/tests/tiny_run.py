@@ -79,7 +79,7 @@ def run_in(
         schedule=cosine_schedule(max_lr=0.01, min_lr=0.001, warmup_steps=5, cosine_steps=num_steps),
         batches=random_windows(TOKENS, batch_size=4, context_length=CONTEXT_LENGTH, device="cpu", seed=3),
         loss=loss,
-        evaluate=lambda _step: evaluate(
+        evaluate=lambda _last: evaluate(
             loss,
             TOKENS,
             batch_size=4,

@@ -1,6 +1,8 @@
 """Training that can't be lost: token files, batches, the loop, evaluation, logs and checkpoints."""
 
-from .batches import Batch, Batches, gather_windows, get_batch, random_windows
+from .accumulate import accumulate
+from .bad_steps import BadStep, BadStepFile, DivergedError
+from .batches import Batch, Batches, WindowBatches, epoch_windows, gather_windows, get_batch, random_windows
 from .checkpoint import (
     CheckpointError,
     Checkpoints,
@@ -14,14 +16,23 @@ from .checkpoint import (
 )
 from .evaluation import Evaluation, Loss, evaluate
 from .files import atomic_directory, atomic_file, made_directory, remove_leftovers, sha256_of_file
-from .logs import COLUMNS, CsvSink, Row, Sink, read_rows
-from .loop import DivergedError, LoopConfig, Outcome, train
+from .logs import COLUMNS, TIMED_COLUMNS, CsvSink, Row, Sink, read_rows
+from .loop import Outcome, train
+from .loop_config import LoopConfig
+from .permutation import permuted
+from .precision import LossScale, Precision, allow_tf32, autocast, choose_precision
+from .prefetch import prefetch
+from .progress import Progress
 from .run_directory import RunDirectoryError, check_configuration, recorded_configuration, run_directory
 from .signals import StopRequest, stop_on_signals
 from .token_file import TokenFile, TokenManifest, open_token_file, token_dtype, write_token_file
+from .weight_average import WeightAverage
 
 __all__ = [
     "COLUMNS",
+    "TIMED_COLUMNS",
+    "BadStep",
+    "BadStepFile",
     "Batch",
     "Batches",
     "CheckpointError",
@@ -32,7 +43,10 @@ __all__ = [
     "Evaluation",
     "LoopConfig",
     "Loss",
+    "LossScale",
     "Outcome",
+    "Precision",
+    "Progress",
     "Restored",
     "Row",
     "RunDirectoryError",
@@ -40,9 +54,16 @@ __all__ = [
     "StopRequest",
     "TokenFile",
     "TokenManifest",
+    "WeightAverage",
+    "WindowBatches",
+    "accumulate",
+    "allow_tf32",
     "atomic_directory",
     "atomic_file",
+    "autocast",
     "check_configuration",
+    "choose_precision",
+    "epoch_windows",
     "evaluate",
     "gather_windows",
     "get_batch",
@@ -50,6 +71,8 @@ __all__ = [
     "load_weights",
     "made_directory",
     "open_token_file",
+    "permuted",
+    "prefetch",
     "random_windows",
     "read_rows",
     "recorded_configuration",

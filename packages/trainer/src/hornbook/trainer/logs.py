@@ -22,7 +22,9 @@ class Row:
     tokens_processed: int
     grad_norm: float  # before clipping
     tokens_per_second: float  # of this step
+    mfu: float | None  # share of the device's peak of FLOP/s, if it was told
     bits_per_byte: float | None  # of the evaluation
+    skipped_steps: int  # updates so far that were left out because they were not finite
 
 
 class Sink(Protocol):
@@ -42,6 +44,8 @@ class Sink(Protocol):
 
 
 COLUMNS = tuple(Row.__dataclass_fields__)
+TIMED_COLUMNS = frozenset({"wallclock_time", "tokens_per_second", "mfu"})
+"""What a clock decides: two runs of the same bits differ in these alone."""
 
 
 class CsvSink:

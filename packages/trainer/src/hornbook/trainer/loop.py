@@ -1,53 +1,29 @@
 """The training loop. It is handed all its parts and knows none of them."""
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
 from torch.nn import Module
 from torch.optim import Optimizer
 
-from hornbook.optim import clip_grad_norm_
-
+from .bad_steps import BadStep, DivergedError, check_weights, log_bad_step
 from .batches import Batches
-from .checkpoint import Checkpoints
+from .checkpoint import CheckpointStore
 from .evaluation import Evaluation, Loss
 from .logs import Row, Sink
+from .loop_config import LoopConfig
+from .precision import LossScale
+from .prefetch import prefetch
+from .progress import Progress
 from .signals import StopRequest
-
-
-class DivergedError(ArithmeticError):
-    """The loss or the gradients are no longer finite. The update was not applied."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LoopConfig:
-    """How long to train and how often to look."""
-
-    num_steps: int
-    """Updates in all."""
-    max_grad_norm: float = 1.0
-    """Gradients whose global norm is greater are scaled down to it."""
-    eval_interval_steps: int
-    """Evaluate after every so many updates, and after the last."""
-    checkpoint_interval_steps: int
-    """Save after every so many updates, after the last, and when asked to stop."""
-    log_interval_steps: int = 1
-    """Log every so many updates, every evaluated one and the last."""
-
-    def __post_init__(self) -> None:
-        """Refuse what no run can have."""
-        for name in ("num_steps", "eval_interval_steps", "checkpoint_interval_steps", "log_interval_steps"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                msg = f"{name} must be a whole number of at least 1, got {value!r}"
-                raise ValueError(msg)
-        if not self.max_grad_norm > 0:
-            msg = f"max_grad_norm must be greater than 0 (inf for no clipping), got {self.max_grad_norm!r}"
-            raise ValueError(msg)
+from .update import update_
+from .weight_average import WeightAverage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,9 +31,15 @@ class Outcome:
     """How a call of `train` ended."""
 
     step: int  # updates done
-    finished: bool  # whether that is all of them; if not, a signal stopped it
+    finished: bool  # whether the run is at its end; if not, a signal stopped it
     wallclock_seconds: float  # over all calls of the run
-    evaluation: Evaluation | None  # of the last step, if this call made it
+    evaluation: Evaluation | None  # the last one, if this call made it
+    progress: Progress  # the counters
+
+
+def alone(numbers: Tensor) -> Tensor:
+    """Agree with nobody: `agree` of a run in one process."""
+    return numbers
 
 
 def train(
@@ -65,100 +47,206 @@ def train(
     *,
     model: Module,
     optimizer: Optimizer,
-    schedule: Callable[[int], float],
+    schedule: Callable[[Any], float],
+    schedule_by: Literal["step", "fraction"] = "step",
     batches: Batches,
     loss: Loss,
-    evaluate: Callable[[int], Evaluation],
-    checkpoints: Checkpoints,
+    evaluate: Callable[[bool], Evaluation],
+    checkpoints: CheckpointStore,
     sinks: Sequence[Sink] = (),
     stop: StopRequest | None = None,
+    loss_scale: LossScale | None = None,
+    average: WeightAverage | None = None,
+    record_bad_step: Callable[[BadStep], None] = log_bad_step,
+    agree: Callable[[Tensor], Tensor] = alone,
+    accumulating: Callable[[], AbstractContextManager[object]] = nullcontext,
+    world_size: int = 1,
+    flops_per_token: float | None = None,
+    peak_flops_per_second: float | None = None,
 ) -> Outcome:
-    """Train until the last step or until asked to stop; go on from the newest checkpoint if there is one.
+    """Train until a limit is reached or until asked to stop; go on from the newest checkpoint, if any.
 
     Steps are counted from 1: update number s uses `batches(s)` and the rate `schedule(s)`. All that an update
     depends on is in the checkpoint or is a function of s, so on one machine a run that was stopped, or
-    killed, and called again ends with the same bits as one that never was.
+    killed, and called again ends with the same bits as one that never was. With `max_seconds` the clock
+    decides how many updates there are and, with `schedule_by="fraction"`, their rates: no two such runs are
+    alike.
 
     Args:
-        config: Lengths and intervals.
+        config: Limits and intervals.
         model: What is trained and saved.
         optimizer: Over the model's parameters; the rate of every group is set from the schedule.
-        schedule: Rate of a step.
-        batches: Batch of a step: inputs and targets.
+        schedule: Rate of an update, as `lr_schedule` makes it.
+        schedule_by: What the schedule is asked with: the update's number, from 1; or the share of the nearest
+            limit that is past with it, up to 1.
+        batches: Batch of a step: inputs and targets; asked for in a thread, a step ahead.
         loss: Mean nats a token of (inputs, targets) under the model; may be compiled, may use autocast.
-        evaluate: Called with the step, without gradients and with the model in eval mode.
+        evaluate: Called without gradients and with the model in eval mode; told whether it is the last time,
+            when it may look at more of the text.
         checkpoints: Where the run is saved and found again.
         sinks: Told every row; closed at the end, however it comes.
-        stop: Looked at after every step.
+        stop: Looked at before every step.
+        loss_scale: For float16; None: none.
+        average: Of the weights; evaluations are then of the average.
+        record_bad_step: Told every update that is left out.
+        agree: Makes the numbers that decisions rest on the same in all processes: their mean. Gets tensors of
+            the model's device and of the CPU.
+        accumulating: See `accumulate`.
+        world_size: Processes that share a step, each with as many windows.
+        flops_per_token: Of an update, for the log's mfu.
+        peak_flops_per_second: Of the device, or of all devices, for the log's mfu.
 
     Raises:
-        DivergedError: If the loss or the gradient norm is not finite. The weights are those before the step,
-            and the last checkpoint stays the newest.
+        DivergedError: If loss or gradient norm are not finite more often than `max_skipped_steps` allows: the
+            weights are those before the step. If the loss of an evaluation or a weight that is to be saved is
+            not finite. In each case the last checkpoint stays the newest.
     """
-    with contextlib.ExitStack() as stack:
+    scale = loss_scale or LossScale.none()
+    with ExitStack() as stack:
         for sink in sinks:
             stack.callback(sink.close)
-        restored = checkpoints.restore(model, optimizer)
-        step = restored.step if restored else 0
-        began = time.perf_counter() - (restored.wallclock_seconds if restored else 0.0)
+        stack.callback(checkpoints.wait)
+        batch_of = stack.enter_context(prefetch(batches))
+        progress, seconds_before = _restore(checkpoints, model, optimizer, average, scale)
+        began = time.perf_counter() - seconds_before
         for sink in sinks:
-            sink.start(step)
-        saved_step = step
-        evaluation: Evaluation | None = None
-        model.train()
-        while step < config.num_steps and not (stop and stop.signal):
-            step += 1
-            step_began = time.perf_counter()
-            lr = schedule(step)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            inputs, targets = batches(step)
-            batch_loss = loss(inputs, targets)
-            batch_loss.backward()  # type: ignore[no-untyped-call]
-            grad_norm = clip_grad_norm_(model.parameters(), config.max_grad_norm)
-            # Reading the two numbers waits for the device: the price of never applying an update that is not
-            # finite. One read for both.
-            train_loss, norm = torch.stack((batch_loss.detach().float(), grad_norm.float())).tolist()
-            if not (math.isfinite(train_loss) and math.isfinite(norm)):
-                optimizer.zero_grad(set_to_none=True)
-                msg = f"step {step}: loss {train_loss}, gradient norm {norm}, rate {lr:.3g}: not applied"
+            sink.start(progress.step)
+
+        def agreed(number: float) -> float:
+            return agree(torch.tensor([number], dtype=torch.float64)).item()
+
+        def fraction(step: int, tokens: int) -> float:
+            seconds = agreed(time.perf_counter() - began) if config.max_seconds is not None else 0.0
+            return config.fraction(step=step, tokens=tokens, seconds=seconds)
+
+        def look(*, last: bool) -> Evaluation:
+            model.eval()
+            with torch.no_grad(), average.in_place() if average else nullcontext():
+                evaluation = evaluate(last)
+            model.train()
+            for sink in sinks:
+                sink.evaluated(progress.step, evaluation)
+            if not math.isfinite(evaluation.loss):
+                msg = f"step {progress.step}: the loss of the evaluation is {evaluation.loss}"
                 raise DivergedError(msg)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            return evaluation
+
+        def save(metric: float | None) -> None:
+            check_weights(model, progress.step, agree)
+            checkpoints.save(
+                progress.step,
+                model,
+                optimizer,
+                wallclock_seconds=time.perf_counter() - began,
+                extra_tensors=average.tensors() if average else {},
+                extra={"progress": progress.state(), "loss_scale": scale.state()},
+                metric=metric,
+            )
+
+        evaluation: Evaluation | None = None
+        metric: float | None = None
+        saved_step = progress.step
+        finished = fraction(progress.step, progress.tokens) >= 1
+        finished = finished or progress.is_out_of_patience(config.patience)
+        model.train()
+        while not finished and not agreed(float(bool(stop and stop.signal))):
+            step_began = time.perf_counter()
+            step = progress.step + 1
+            batch = batch_of(step)
+            num_tokens = batch[1].numel() * world_size
+            by_step = schedule_by == "step"
+            lr = schedule(step if by_step else fraction(step, progress.tokens + num_tokens))
+            update = update_(
+                batch,
+                model=model,
+                optimizer=optimizer,
+                loss=loss,
+                scale=scale,
+                lr=lr,
+                max_grad_norm=config.max_grad_norm,
+                micro_batch_size=config.micro_batch_size,
+                agree=agree,
+                accumulating=accumulating,
+            )
+            if update.applied and average:
+                average.update(step)
+            progress.step, progress.tokens = step, progress.tokens + num_tokens
+            if not update.applied and not update.overflowed:
+                bad = BadStep(
+                    step=step,
+                    micro_losses=[float(part) for part in update.micro_losses],
+                    micro_batch_size=config.micro_batch_size or len(batch[0]),
+                    grad_norm=update.grad_norm,
+                    lr=lr,
+                )
+                record_bad_step(bad)
+                progress.skipped_steps += 1
+                if progress.skipped_steps > config.max_skipped_steps:
+                    raise DivergedError(str(bad))
             step_seconds = time.perf_counter() - step_began
 
-            last = step == config.num_steps
-            evaluation = None
-            if last or step % config.eval_interval_steps == 0:
-                model.eval()
-                with torch.no_grad():
-                    evaluation = evaluate(step)
-                model.train()
-                for sink in sinks:
-                    sink.evaluated(step, evaluation)
-            if last or evaluation or step % config.log_interval_steps == 0:
+            finished = fraction(step, progress.tokens) >= 1
+            evaluation = metric = None
+            is_best = False
+            # The last evaluation may look at more of the text, so it is not compared with those before.
+            if config.wants_best if finished else step % config.eval_interval_steps == 0:
+                evaluation = look(last=False)
+                metric = evaluation.loss
+                is_best = progress.is_best(metric)
+                finished = finished or progress.is_out_of_patience(config.patience)
+            if finished:
+                evaluation = look(last=True)
+            if finished or evaluation or step % config.log_interval_steps == 0:
+                tokens_per_second = num_tokens / step_seconds
                 row = Row(
                     step=step,
-                    train_loss=train_loss,
+                    train_loss=update.loss,
                     val_loss=evaluation.loss if evaluation else None,
                     lr=lr,
                     wallclock_time=round(time.perf_counter() - began, 3),
-                    tokens_processed=step * targets.numel(),
-                    grad_norm=norm,
-                    tokens_per_second=round(targets.numel() / step_seconds, 1),
+                    tokens_processed=progress.tokens,
+                    grad_norm=update.grad_norm,
+                    tokens_per_second=round(tokens_per_second, 1),
+                    mfu=_utilization(tokens_per_second, flops_per_token, peak_flops_per_second),
                     bits_per_byte=evaluation.bits_per_byte if evaluation else None,
+                    skipped_steps=progress.skipped_steps,
                 )
                 for sink in sinks:
                     sink.log(row)
-            if last or step % config.checkpoint_interval_steps == 0:
-                checkpoints.save(step, model, optimizer, wallclock_seconds=time.perf_counter() - began)
+            due = finished or step % config.checkpoint_interval_steps == 0
+            if due or (is_best and config.keep_best):
+                save(metric)
                 saved_step = step
         elapsed = time.perf_counter() - began
-        if saved_step != step:
-            checkpoints.save(step, model, optimizer, wallclock_seconds=elapsed)
+        if saved_step != progress.step:
+            save(metric)
+        checkpoints.wait()
         return Outcome(
-            step=step,
-            finished=step >= config.num_steps,
+            step=progress.step,
+            finished=finished,
             wallclock_seconds=elapsed,
             evaluation=evaluation,
+            progress=progress,
         )
+
+
+def _restore(
+    checkpoints: CheckpointStore,
+    model: Module,
+    optimizer: Optimizer,
+    average: WeightAverage | None,
+    scale: LossScale,
+) -> tuple[Progress, float]:
+    restored = checkpoints.restore(model, optimizer)
+    if restored is None:
+        return Progress(), 0.0
+    if average:
+        average.load(restored.extra_tensors)
+    scale.load(restored.extra["loss_scale"])
+    return Progress(**restored.extra["progress"]), restored.wallclock_seconds
+
+
+def _utilization(tokens_per_second: float, flops_per_token: float | None, peak: float | None) -> float | None:
+    if flops_per_token is None or peak is None:
+        return None
+    return round(tokens_per_second * flops_per_token / peak, 4)
