@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -25,6 +25,7 @@ def gradient(windows: int, micro_batch_size: int | None, loss_scale: float = 1.0
     return float(torch.stack(parts).sum()), torch.cat(grads)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9), st.integers(1, 12))
 def test_loss_and_gradient_are_the_same_at_any_micro_batch(windows: int, micro_batch_size: int) -> None:
     whole_loss, whole = gradient(windows, None)

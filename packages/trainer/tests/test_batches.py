@@ -3,12 +3,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hornbook.trainer import WindowBatches, epoch_windows, get_batch, random_windows
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 5), st.integers(1, 9), st.integers(0, 40), st.integers(0, 2**64 - 1), st.integers(0, 10**9)
 )
@@ -61,6 +62,7 @@ def test_data_shorter_than_a_window_is_refused_at_once() -> None:
         random_windows(np.arange(9), batch_size=1, context_length=8, device="cpu", seed=-1)
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 7), st.integers(1, 5), st.integers(1, 60), st.integers(0, 2**64 - 1), st.integers(0, 10**6)
 )
@@ -87,6 +89,7 @@ def test_epochs_have_different_orders() -> None:
 
 
 @pytest.mark.parametrize("windows", [random_windows, epoch_windows])
+@settings(deadline=None)
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 10**12))
 def test_processes_share_the_windows_of_a_step_whatever_their_number(
     windows: Callable[..., WindowBatches], world_size: int, each: int, step: int

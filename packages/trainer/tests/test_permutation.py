@@ -1,16 +1,18 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hornbook.trainer import permuted
 
 
+@settings(deadline=None)
 @given(st.integers(1, 3000), st.integers(0, 2**64 - 1))
 def test_it_is_a_permutation_whatever_size_and_key(size: int, key: int) -> None:
     order = permuted(np.arange(size, dtype=np.uint64), size, np.array([key], np.uint64))
     assert sorted(order.tolist()) == list(range(size))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2**62), st.integers(0, 2**64 - 1), st.data())
 def test_huge_sizes_stay_in_range_without_collisions(size: int, key: int, data: st.DataObject) -> None:
     places = data.draw(st.lists(st.integers(0, size - 1), min_size=1, max_size=20, unique=True))

@@ -4,13 +4,14 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from hornbook.trainer import LossScale, allow_tf32, autocast, choose_precision
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["good", "overflow"]), max_size=60), st.integers(1, 5))
 def test_the_factor_goes_as_in_torch(updates: list[str], interval: int) -> None:
     ours = LossScale(2.0**10, growth_interval_steps=interval)
