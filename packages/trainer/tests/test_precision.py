@@ -21,7 +21,7 @@ def test_the_factor_goes_as_in_torch(updates: list[str], interval: int) -> None:
     for kind in updates:
         weight.grad = None
         gradient = 3.0 if kind == "good" else math.inf
-        theirs.scale((weight * gradient).sum()).backward()
+        theirs.scale((weight * gradient).sum()).backward()  # type: ignore[no-untyped-call]
         theirs.unscale_(optimizer)
         ours_gradient = torch.tensor([gradient * ours.value])
         ours.unscale_([ours_gradient, None])
@@ -54,7 +54,8 @@ def test_products_are_computed_in_16_bits_and_weights_stay_in_32(precision: str,
     def loss(inputs: Tensor, targets: Tensor) -> Tensor:
         out = linear(inputs)
         seen.append(out.dtype)
-        return out.float().mean()
+        mean: Tensor = out.float().mean()
+        return mean
 
     x = torch.ones(2, 4)
     autocast(loss, torch.device("cpu"), precision)(x, x).backward()  # type: ignore[no-untyped-call, arg-type]
