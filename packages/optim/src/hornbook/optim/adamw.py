@@ -13,6 +13,7 @@ from torch.optim.optimizer import ParamsT
 from ._checks import params_with_grads, require_number
 from ._fused_adamw import Numbers, fused_adamw_
 from ._optimizer import CheckedOptimizer
+from ._shards import all_local
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +138,10 @@ def update_adamw_(
         exp_avgs, exp_avg_sqs = ([own[name] for own in states] for name in ("exp_avg", "exp_avg_sq"))
         numbers = [_numbers(group, own["step"]) for own in states]
         if params:
-            batches.append((params, grads, exp_avgs, exp_avg_sqs, numbers))
+            # Each element is updated by itself, so a shard is as good as the whole.
+            batches.append(
+                (all_local(params), all_local(grads), all_local(exp_avgs), all_local(exp_avg_sqs), numbers)
+            )
     if fused and batches:
         try:
             fused_adamw_(*(list(chain(*lists)) for lists in zip(*batches, strict=True)))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ._checks import require_number
+from ._shards import all_local, is_sharded, sum_over_shards
 
 _EPS = 1e-6
 
@@ -26,6 +27,9 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> T
     norm.isfinite(): skip`. Nothing is mended here. NaN in a gradient: the norm is NaN and no gradient is
     changed. Infinity, or finite values so large that the norm overflows: the norm is infinite, finite
     gradients become 0 and infinite ones NaN.
+
+    Gradients in shards, as FSDP leaves them (DTensors), count as whole: each process calls this, and all get
+    the same norm from one exchange of a number.
 
     Args:
         parameters: Parameters whose gradients, on one device, are scaled in place. Those without gradient
@@ -64,12 +68,26 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> T
             raise ValueError(msg)
     norm = _global_norm(grads)
     factor = torch.where(norm > max_norm, max_norm / (norm + _EPS), torch.ones_like(norm))
-    torch._foreach_mul_(grads, factor)
+    torch._foreach_mul_(all_local(grads), factor)
     return norm
 
 
 def _global_norm(grads: list[Tensor]) -> Tensor:
+    # Gradients that are cut in one way need one exchange.
+    groups: dict[object, list[Tensor]] = {}
+    for grad in grads:
+        cut = (grad.device_mesh, grad.placements) if is_sharded(grad) else None  # type: ignore[attr-defined]
+        groups.setdefault(cut, []).append(grad)
+    if groups.keys() == {None}:
+        return _norm_here(grads)
+    squares = [sum_over_shards(_norm_here(group).double().square(), group[0]) for group in groups.values()]
+    dtype = functools.reduce(torch.promote_types, map(_at_least_float32, grads))
+    return torch.stack(squares).sum().sqrt().to(dtype)
+
+
+def _norm_here(grads: list[Tensor]) -> Tensor:
     # First the norms of parts, in float32 at least, then the norm of these in float64.
+    grads = all_local(grads)
     joint = _norms_of_rows(grads) if grads[0].device.type == "cpu" else _norms_of_tensors(grads)
     norm: Tensor = torch.linalg.vector_norm(joint, dtype=_widest(joint.device, joint.dtype))
     return norm.to(joint.dtype)

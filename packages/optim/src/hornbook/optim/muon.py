@@ -11,6 +11,7 @@ from torch.optim.optimizer import ParamsT
 
 from ._checks import params_with_grads, require_count, require_number
 from ._optimizer import CheckedOptimizer
+from ._shards import cut_like, is_sharded, whole
 from .adamw import check_adamw_group, update_adamw_
 from .newton_schulz import orthogonalize
 
@@ -46,7 +47,9 @@ class Muon(CheckedOptimizer):
 
     The state of a matrix is `momentum_buffer` (B), a tensor like the matrix, and `step` (t), an int; that of
     other parameters is AdamW's. A parameter without gradient is left alone. Matrices of one shape are
-    orthogonalized together, which needs about four copies of them for the time of the step.
+    orthogonalized together, which needs about four copies of them for the time of the step. A matrix in
+    shards (a DTensor, as FSDP makes it) is gathered and orthogonalized by itself in every process: no more
+    than one is whole at a time.
 
     Args:
         params: Groups (see `muon_groups`), parameters or named parameters; a group may set its own
@@ -154,17 +157,20 @@ class Muon(CheckedOptimizer):
         # Matrices of one shape are orthogonalized in one product.
         batches: dict[tuple[Any, ...], list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for param, grad in zip(*params_with_grads("Muon", group), strict=True):
-            batches[(param.shape, param.dtype, param.device)].append((param, grad))
+            alone = id(param) if is_sharded(param) else None
+            batches[(param.shape, param.dtype, param.device, alone)].append((param, grad))
         for (shape, *_), batch in batches.items():
             ahead = torch.stack([grad for _, grad in batch])
             for (param, grad), row in zip(batch, ahead, strict=True):
                 buffer, momentum = self._next_momentum(param, group)
                 buffer.lerp_(grad, 1 - momentum)
                 row.lerp_(buffer, momentum)
-            directions = orthogonalize(ahead, num_steps=group["num_newton_schulz_steps"], dtype=self.dtype)
+            directions = orthogonalize(
+                whole(ahead), num_steps=group["num_newton_schulz_steps"], dtype=self.dtype
+            )
             for (param, _), direction in zip(batch, directions, strict=True):
                 param.mul_(1 - lr * weight_decay)
-                param.add_(direction, alpha=-lr * _scale(group["scaling"], *shape))
+                param.add_(cut_like(direction, param), alpha=-lr * _scale(group["scaling"], *shape))
 
     def _next_momentum(self, param: Tensor, group: Mapping[str, Any]) -> tuple[Tensor, float]:
         """The buffer of a parameter, made when its first gradient comes, and mu; the step is counted."""

@@ -14,11 +14,13 @@ from .checkpoint import (
     save_checkpoint,
     verify_checkpoint,
 )
+from .distributed import OtherRankError, World, joined_world
 from .evaluation import Evaluation, Loss, evaluate
 from .files import atomic_directory, atomic_file, made_directory, remove_leftovers, sha256_of_file
 from .logs import COLUMNS, TIMED_COLUMNS, CsvSink, Row, Sink, read_rows
 from .loop import Outcome, train
 from .loop_config import LoopConfig
+from .parallel import Parallel, ParallelLoss, parallelize
 from .permutation import permuted
 from .precision import LossScale, Precision, allow_tf32, autocast, choose_precision
 from .prefetch import prefetch
@@ -44,7 +46,10 @@ __all__ = [
     "LoopConfig",
     "Loss",
     "LossScale",
+    "OtherRankError",
     "Outcome",
+    "Parallel",
+    "ParallelLoss",
     "Precision",
     "Progress",
     "Restored",
@@ -56,6 +61,7 @@ __all__ = [
     "TokenManifest",
     "WeightAverage",
     "WindowBatches",
+    "World",
     "accumulate",
     "allow_tf32",
     "atomic_directory",
@@ -67,10 +73,12 @@ __all__ = [
     "evaluate",
     "gather_windows",
     "get_batch",
+    "joined_world",
     "load_checkpoint",
     "load_weights",
     "made_directory",
     "open_token_file",
+    "parallelize",
     "permuted",
     "prefetch",
     "random_windows",
