@@ -115,7 +115,7 @@ def test_a_signal_saves_and_ends_with_its_exit_code(
             process.stdin.write(b".")
             process.stdin.flush()
     assert process.returncode == code
-    (checkpoint,) = (tmp_path / "checkpoints").iterdir()
+    (checkpoint,) = (tmp_path / "checkpoints").glob("step-*")
     assert int(checkpoint.name[5:]) in {5, 6}  # the signal may come while the next step runs
 
 
@@ -125,7 +125,7 @@ def test_an_update_that_is_not_finite_is_never_applied(tmp_path: Path, poison_st
         run_in(tmp_path, poison_step=poison_step)
     rows = untimed_rows(tmp_path)
     assert [int(row[0]) for row in rows] == list(range(1, poison_step))
-    saved = [int(path.name[5:]) for path in sorted((tmp_path / "checkpoints").glob("*"))]
+    saved = [int(path.name[5:]) for path in sorted((tmp_path / "checkpoints").glob("step-*"))]
     assert all(step < poison_step for step in saved)
     # What is on the disk is good: the run goes on from it without the poison.
     assert run_in(tmp_path)[0].finished

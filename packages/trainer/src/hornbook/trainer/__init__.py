@@ -3,17 +3,15 @@
 from .accumulate import accumulate
 from .bad_steps import BadStep, BadStepFile, DivergedError
 from .batches import Batch, Batches, WindowBatches, epoch_windows, gather_windows, get_batch, random_windows
-from .checkpoint import (
+from .checkpoint import Checkpoints, CheckpointStore
+from .checkpoint_directory import (
     CheckpointError,
-    Checkpoints,
-    CheckpointStore,
     Restored,
-    load_checkpoint,
     load_weights,
     restore_checkpoint,
-    save_checkpoint,
     verify_checkpoint,
 )
+from .checkpoint_file import load_checkpoint, save_checkpoint
 from .distributed import OtherRankError, World, joined_world
 from .evaluation import Evaluation, Loss, evaluate
 from .files import atomic_directory, atomic_file, made_directory, remove_leftovers, sha256_of_file

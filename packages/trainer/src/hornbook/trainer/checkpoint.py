@@ -1,54 +1,40 @@
-"""Checkpoints: a directory that is whole, verified, or not used. Safetensors and JSON; no pickle is read.
+"""The checkpoints of a run: which is the newest, which are kept, and saving beside the training."""
 
-    step-00000400/
-        model.safetensors      the weights, tied ones once
-        training.safetensors   optimizer state and random generators
-        extra.safetensors      tensors that the loop adds, such as averaged weights
-        state.json             step, time, and what is not a tensor
-        manifest.json          size and SHA-256 of the four
-
-Safetensors checks its header, not its payload: a flipped bit would load in silence. The manifest finds it.
-"""
-
-import json
 import logging
+import math
 import os
 import re
-import shutil
+import threading
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
-from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor
 from torch.nn import Module
 from torch.optim import Optimizer
 
-from . import state
-from .files import atomic_directory, atomic_file, remove_leftovers, sha256_of_file, sync_directory
+from .checkpoint_directory import (
+    CheckpointError,
+    Contents,
+    Restored,
+    SavedCheckpoint,
+    contents_of,
+    load_weights,
+    restore_checkpoint,
+    write_checkpoint,
+)
+from .configuration import first_difference
+from .files import atomic_file, open_regular, remove_directory, remove_leftovers, sync_directory
+from .state import HostBuffers
+from .strict_json import Json
 
 logger = logging.getLogger(__name__)
 
-_VERSION = 2
-_FILES = ("model.safetensors", "training.safetensors", "extra.safetensors", "state.json")
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that can't be used; the message names the file and the reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """Where a restored run stands."""
-
-    step: int
-    wallclock_seconds: float
-    path: Path
-    extra_tensors: Mapping[str, Tensor] = field(default_factory=dict)  # as they were given to `save`
-    extra: state.Json = field(default_factory=dict)
-    metric: float | None = None
+_NAME = re.compile(r"step-\d{8,}")
+_LATEST = "latest"
 
 
 class CheckpointStore(Protocol):
@@ -88,12 +74,21 @@ class CheckpointStore(Protocol):
 
 
 class Checkpoints:
-    """The checkpoints of one run, newest last.
+    """The checkpoints of one run, one directory each, and `latest`, a file that names the newest.
+
+    `latest` is a file and not a symbolic link: those need rights on Windows, and get lost on some network
+    disks and in copies. It is moved when its checkpoint is whole on the disk; what is older is deleted last.
 
     Args:
         directory: Where they stand; made when the first is saved.
-        keep_last: How many to keep. The older ones are deleted once the new one is whole on the disk; two,
-            so that one damaged later by the disk leaves another.
+        keep_last: How many of the newest to keep; two, so that one damaged later by the disk leaves another.
+        keep_best: How many of those with the least `metric` to keep beside them.
+        asynchronous: Whether `save` copies the tensors to memory of its own, as much as they take, and
+            returns, while a thread writes them. One that is still being written is waited for by the next
+            `save`, by `wait`, by `restore`, and by the end of the process; the first three raise its error.
+        run: What the run depends on, as JSON: configuration, fingerprints of data and tokenizer. Saved with
+            each checkpoint; one of another run is refused.
+        about: What a reader may want to know, as JSON: versions, git commit. Saved likewise.
 
     Example:
         >>> import tempfile, torch
@@ -106,17 +101,54 @@ class Checkpoints:
         400
     """
 
-    def __init__(self, directory: str | os.PathLike[str], *, keep_last: int = 2) -> None:
-        if keep_last < 1:
-            msg = f"keep_last must be at least 1, got {keep_last}"
-            raise ValueError(msg)
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        keep_last: int = 2,
+        keep_best: int = 0,
+        asynchronous: bool = False,
+        run: Mapping[str, Any] = MappingProxyType({}),
+        about: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        for name, value, least in (("keep_last", keep_last, 1), ("keep_best", keep_best, 0)):
+            if value < least:
+                msg = f"{name} must be at least {least}, got {value}"
+                raise ValueError(msg)
         self.directory = Path(directory)
         self.keep_last = keep_last
+        self.keep_best = keep_best
+        self.asynchronous = asynchronous
+        self.run = run
+        self.about = about
+        self._buffers = [HostBuffers() for _ in range(3)]
+        self._pending: _Pending | None = None
 
     def paths(self) -> list[Path]:
         """Return the checkpoints on disk, oldest first, verified or not."""
-        found = [p for p in self.directory.glob("step-*") if re.fullmatch(r"step-\d{8,}", p.name)]
-        return sorted(found, key=lambda path: int(path.name[5:]))
+        found = [path for path in self.directory.glob("step-*") if _NAME.fullmatch(path.name)]
+        return sorted(found, key=_step)
+
+    def latest(self) -> Path | None:
+        """Return the checkpoint that `latest` names, None if it names none."""
+        try:
+            with open_regular(self.directory / _LATEST) as file:
+                name = file.read(100).decode().removesuffix("\n")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            logger.warning("%s not used: %s", self.directory / _LATEST, error)
+            return None
+        path = self.directory / name
+        if not _NAME.fullmatch(name) or not path.exists():
+            logger.warning("%s not used: it says %r", self.directory / _LATEST, name)
+            return None
+        return path
+
+    def best(self) -> Path | None:
+        """Return the checkpoint with the least metric, None if none has one; damaged ones don't count."""
+        ranked = self._by_metric(self.paths())
+        return ranked[0] if ranked else None
 
     def save(
         self,
@@ -140,58 +172,69 @@ class Checkpoints:
             extra: More values for JSON, such as counters; `Restored` has them again.
             metric: Validation loss, less is better; None if it wasn't measured at this step.
 
+        Returns:
+            Where it stands, or will.
+
         Raises:
             OSError: If the disk is full; the message names the path and the bytes needed. The checkpoints
-                before this one stay as they are.
+                before this one stay as they are. If asynchronous, it is the save before that failed.
         """
+        began = time.perf_counter()
+        self.wait()
         path = self.directory / f"step-{step:08d}"
-        self.directory.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(self.directory)
-        if path.exists():  # a damaged one that a resumed run has passed again
-            shutil.rmtree(path)
-        weights, aliases = state.model_tensors(model)
-        moments, rest = state.optimizer_tensors(optimizer)
-        training = {f"optimizer.{name}": tensor for name, tensor in moments.items()}
-        training |= {f"random.{name}": tensor for name, tensor in state.random_tensors().items()}
-        described = {
-            "version": _VERSION,
+        described: Json = {
             "step": step,
-            "wallclock_seconds": wallclock_seconds,
-            "aliases": aliases,
-            "optimizer": rest,
+            "wallclock_seconds": float(wallclock_seconds),
+            "metric": float(metric) if metric is not None and math.isfinite(metric) else None,
+            "run": dict(self.run),
+            "about": dict(self.about),
             "extra": dict(extra),
-            "metric": metric,
         }
-        more = {name: tensor.detach().cpu().contiguous() for name, tensor in extra_tensors.items()}
-        needed = sum(t.nbytes for t in (*weights.values(), *training.values(), *more.values()))
-        with atomic_directory(path, needed_bytes=needed) as aside:
-            save_file(weights, aside / "model.safetensors")
-            save_file(training, aside / "training.safetensors")
-            save_file(more, aside / "extra.safetensors")
-            (aside / "state.json").write_text(json.dumps(described, indent=1, allow_nan=False))
-            manifest = {
-                name: {"bytes": (aside / name).stat().st_size, "sha256": sha256_of_file(aside / name)}
-                for name in _FILES
-            }
-            (aside / "manifest.json").write_text(json.dumps(manifest, indent=1))
-        for old in self.paths()[: -self.keep_last]:
-            shutil.rmtree(old)
-        sync_directory(self.directory)
-        logger.info("checkpoint at step %d: %s (%d bytes of tensors)", step, path, needed)
+        contents = contents_of(model, optimizer, extra_tensors, described)
+        if self.asynchronous:
+            tensors = (contents.model, contents.training, contents.extra)
+            copies = [buffers.copy(ts) for buffers, ts in zip(self._buffers, tensors, strict=True)]
+            contents = replace(contents, model=copies[0], training=copies[1], extra=copies[2])
+            self._pending = _Pending(lambda: self._write(path, contents))
+        else:
+            self._write(path, contents)
+        stall = time.perf_counter() - began
+        logger.info("checkpoint of step %d: training stood still for %.3f seconds", step, stall)
         return path
 
     def wait(self) -> None:
-        """Return when all that was saved is on the disk, which `save` itself sees to."""
+        """Return when all that was saved is on the disk.
+
+        Raises:
+            OSError: If a save that went on in a thread has failed; its checkpoint is not there.
+        """
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.join()
+            if pending.error is not None:
+                raise pending.error
 
     def restore(self, model: Module, optimizer: Optimizer) -> Restored | None:
-        """Load the newest checkpoint that verifies; None if there is none at all.
+        """Load the newest checkpoint that verifies, for the run that writes here; None if there is none.
 
-        A damaged one is named in a warning and the one before it is used.
+        A damaged one is named in a warning and the one before it is used. What a killed save left is deleted.
 
         Raises:
             CheckpointError: If there are checkpoints and none of them is whole.
+            ValueError: If the checkpoint is whole, and of another run, model or optimizer; both are named.
         """
-        return self._newest(lambda path: restore_checkpoint(path, model, optimizer))
+        self.wait()
+        if self.directory.is_dir():
+            remove_leftovers(self.directory)
+
+        def load(path: Path) -> Restored:
+            difference = first_difference(self.run, SavedCheckpoint(path).state["run"]) if self.run else None
+            if difference is not None:
+                msg = f"{path} is of a run with {difference}"
+                raise ValueError(msg)
+            return restore_checkpoint(path, model, optimizer)
+
+        return self._newest(load)
 
     def restore_weights(self, model: Module) -> Restored | None:
         """Load the weights alone of the newest checkpoint that verifies, as for generation; like `restore`.
@@ -199,11 +242,14 @@ class Checkpoints:
         Raises:
             CheckpointError: If there are checkpoints and none of them is whole.
         """
+        self.wait()
         return self._newest(lambda path: load_weights(path, model))
 
     def _newest(self, load_from: Callable[[Path], Restored]) -> Restored | None:
+        latest = self.latest()
         reasons = []
-        for path in reversed(self.paths()):
+        # One that is newer than `latest` says was not finished, or is left of what was gone back behind.
+        for path in sorted(self.paths(), key=lambda path: (path == latest, _step(path)), reverse=True):
             try:
                 return load_from(path)
             except CheckpointError as error:
@@ -214,131 +260,60 @@ class Checkpoints:
             raise CheckpointError(msg)
         return None
 
+    def _write(self, path: Path, contents: Contents) -> None:
+        began = time.perf_counter()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(self.directory)
+        write_checkpoint(path, contents)
+        with atomic_file(self.directory / _LATEST) as file:
+            file.write(f"{path.name}\n".encode())
+        self._prune(path)
+        size, seconds = contents.num_bytes, time.perf_counter() - began
+        logger.info("checkpoint on disk: %s (%d bytes of tensors in %.3f seconds)", path, size, seconds)
 
-def verify_checkpoint(path: Path) -> None:
-    """Compare every file of a checkpoint with its manifest.
+    def _prune(self, newest: Path) -> None:
+        """Delete what is not to be kept; a checkpoint that is not whole protects no other one from that."""
+        # What is ahead is damaged, or the run went on from an older one and will come there again.
+        paths = [path for path in self.paths() if _step(path) <= _step(newest)]
+        whole = [path for path in paths if _state_of(path) is not None]
+        if newest not in whole:
+            msg = f"{newest} is not as it was written a moment ago; nothing older was deleted"
+            raise CheckpointError(msg)
+        kept = {*whole[-self.keep_last :], *self._by_metric(whole)[: self.keep_best]}
+        for path in self.paths():
+            if path not in kept:
+                remove_directory(path)
+        sync_directory(self.directory)
 
-    Raises:
-        CheckpointError: Naming the first file that is missing, cut or changed.
-    """
+    def _by_metric(self, paths: list[Path]) -> list[Path]:
+        metrics = {path: state["metric"] for path in paths if (state := _state_of(path)) is not None}
+        measured = [path for path, metric in metrics.items() if metric is not None]
+        return sorted(measured, key=lambda path: (metrics[path], _step(path)))
+
+
+class _Pending(threading.Thread):
+    """A save on its way to the disk. Python waits for it before it exits, since it is no daemon."""
+
+    def __init__(self, write: Callable[[], None]) -> None:
+        super().__init__(name="hornbook-checkpoint")
+        self.error: BaseException | None = None
+        self._write = write
+        self.start()
+
+    def run(self) -> None:
+        """Write; the error, if any, is for who waits."""
+        try:
+            self._write()
+        except BaseException as error:
+            self.error = error
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
+
+
+def _state_of(path: Path) -> Json | None:
     try:
-        manifest = json.loads((path / "manifest.json").read_bytes())
-        # The names come from here, never from the manifest: it can't point elsewhere.
-        recorded = {name: (manifest[name]["bytes"], manifest[name]["sha256"]) for name in _FILES}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        msg = f"{path / 'manifest.json'} can't be read: {error!r}"
-        raise CheckpointError(msg) from error
-    for name, (size, digest) in recorded.items():
-        file = path / name
-        if not file.is_file():
-            msg = f"{file} is missing"
-        elif file.stat().st_size != size:
-            msg = f"{file} has {file.stat().st_size} bytes, {size} were written"
-        elif sha256_of_file(file) != digest:
-            msg = f"{file} has changed since it was written (its SHA-256 differs)"
-        else:
-            continue
-        raise CheckpointError(msg)
-
-
-def restore_checkpoint(path: Path, model: Module, optimizer: Optimizer) -> Restored:
-    """Verify one checkpoint and load it into the model, the optimizer and torch's random generators.
-
-    Raises:
-        CheckpointError: If it is damaged or of another version.
-        ValueError: If it is whole but of another model or optimizer; both sides are named.
-    """
-    described = _verified_state(path)
-    training = load_file(path / "training.safetensors")
-    state.load_model_tensors(model, load_file(path / "model.safetensors"), described["aliases"])
-    state.load_optimizer_tensors(optimizer, _under("optimizer.", training), described["optimizer"])
-    state.load_random_tensors(_under("random.", training))
-    return _restored(path, described)
-
-
-def load_weights(path: Path, model: Module) -> Restored:
-    """Verify one checkpoint and load its weights alone.
-
-    Raises:
-        CheckpointError: If it is damaged or of another version.
-        ValueError: If it is whole but of another model.
-    """
-    described = _verified_state(path)
-    state.load_model_tensors(model, load_file(path / "model.safetensors"), described["aliases"])
-    return _restored(path, described)
-
-
-def _restored(path: Path, described: state.Json) -> Restored:
-    return Restored(
-        described["step"],
-        described["wallclock_seconds"],
-        path,
-        load_file(path / "extra.safetensors"),
-        described["extra"],
-        described["metric"],
-    )
-
-
-def _verified_state(path: Path) -> state.Json:
-    verify_checkpoint(path)
-    described: state.Json = json.loads((path / "state.json").read_bytes())
-    if described.get("version") != _VERSION:
-        msg = f"{path} has version {described.get('version')!r}, this hornbook reads version {_VERSION}"
-        raise CheckpointError(msg)
-    return described
-
-
-def save_checkpoint(
-    model: Module, optimizer: Optimizer, iteration: int, out: str | os.PathLike[str] | BinaryIO
-) -> None:
-    """Write model, optimizer and iteration as one safetensors file (Stanford CS336, assignment 1).
-
-    For any torch model and optimizer whose state is tensors and plain numbers. A run uses `Checkpoints`,
-    which also knows about time, random generators and damage.
-
-    Args:
-        model: Its state_dict is saved.
-        optimizer: Likewise.
-        iteration: Number of updates done.
-        out: A path, written atomically, or a binary file open for writing.
-    """
-    weights, aliases = state.model_tensors(model)
-    moments, rest = state.optimizer_tensors(optimizer)
-    tensors = {f"model.{name}": t for name, t in weights.items()}
-    tensors |= {f"optimizer.{name}": t for name, t in moments.items()}
-    described = {"version": _VERSION, "iteration": iteration, "aliases": aliases, "optimizer": rest}
-    raw = save(tensors, metadata={"hornbook": json.dumps(described, allow_nan=False)})
-    if isinstance(out, str | os.PathLike):
-        with atomic_file(Path(out), needed_bytes=len(raw)) as file:
-            file.write(raw)
-    else:
-        out.write(raw)
-
-
-def load_checkpoint(src: str | os.PathLike[str] | BinaryIO, model: Module, optimizer: Optimizer) -> int:
-    """Read what `save_checkpoint` wrote into a model and an optimizer of the same shapes.
-
-    Returns:
-        The iteration it was saved at.
-
-    Raises:
-        CheckpointError: If it is not such a file; a pickle is refused like any other stranger.
-        ValueError: If it is of another model or optimizer.
-    """
-    raw = Path(src).read_bytes() if isinstance(src, str | os.PathLike) else src.read()
-    try:
-        # A safetensors file: length of the header (8 bytes, little-endian), header in JSON, tensors.
-        header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-        described = json.loads(header["__metadata__"]["hornbook"])
-        tensors = load(raw)
-    except Exception as error:
-        msg = f"{src} is not a checkpoint of hornbook: {error!r}"
-        raise CheckpointError(msg) from error
-    state.load_model_tensors(model, _under("model.", tensors), described["aliases"])
-    state.load_optimizer_tensors(optimizer, _under("optimizer.", tensors), described["optimizer"])
-    return int(described["iteration"])
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose name begins with `prefix`, without it."""
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        return SavedCheckpoint(path).state
+    except CheckpointError:
+        return None

@@ -5,8 +5,10 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -54,18 +56,19 @@ def atomic_file(path: Path, *, needed_bytes: int | None = None) -> Iterator[Bina
 
 
 @contextmanager
-def atomic_directory(path: Path, *, needed_bytes: int | None = None) -> Iterator[Path]:
+def atomic_directory(path: Path, *, needed_bytes: int | None = None, replace: bool = False) -> Iterator[Path]:
     """Fill a directory that appears under its name only when the block ends well.
 
     Args:
-        path: Final name; nothing may be there yet. Missing parents are made.
+        path: Final name. Missing parents are made.
         needed_bytes: Size of the whole content if known, for the message on a full disk.
+        replace: Whether what is there already gives way; it is moved aside just before the rename.
 
     Yields:
         The hidden directory to fill. Every file in it is synced before the rename.
 
     Raises:
-        FileExistsError: If `path` is there already.
+        FileExistsError: If `path` is there already, unless it may be replaced.
         OSError: As for `atomic_file`.
 
     Example:
@@ -77,7 +80,7 @@ def atomic_directory(path: Path, *, needed_bytes: int | None = None) -> Iterator
         >>> sorted(file.name for file in path.iterdir())
         ['one', 'two']
     """
-    if path.exists():
+    if not replace and path.exists():
         msg = f"{path} is there already"
         raise FileExistsError(msg)
     aside = _aside(path)
@@ -93,11 +96,30 @@ def atomic_directory(path: Path, *, needed_bytes: int | None = None) -> Iterator
                     else:
                         sync_directory(file)
                 sync_directory(aside)
+                before = _move_aside(path) if replace else None
                 aside.rename(path)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
         sync_directory(path.parent)
+        if before is not None:
+            shutil.rmtree(before)
+
+
+def remove_directory(path: Path) -> None:
+    """Delete a directory; a kill leaves all of it, or nothing under its name."""
+    before = _move_aside(path)
+    if before is not None:
+        shutil.rmtree(before)
+
+
+def _move_aside(path: Path) -> Path | None:
+    aside = _aside(path.with_name(f"{path.name}.old"))
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        return None
+    return aside
 
 
 @contextmanager
@@ -124,10 +146,10 @@ def remove_leftovers(directory: Path, *, only_of_dead: bool = False) -> None:
     for path in filter(is_leftover, directory.iterdir()):
         if only_of_dead and _is_running(int(path.name.split(".")[-2])):
             continue
-        if path.is_dir():
-            shutil.rmtree(path)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)  # another process may be at it too
         else:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def is_leftover(path: Path) -> bool:
@@ -156,6 +178,29 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def open_regular(path: Path) -> FileIO:
+    """Open a file to read, without a buffer, if it is one: no link to elsewhere, no pipe that never ends.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is something else; the message goes on where its name ends.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # opening a pipe would wait
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno not in {errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO}:
+            raise
+        msg = "is not a plain file"
+        raise ValueError(msg) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        msg = "is not a plain file"
+        raise ValueError(msg)
+    return FileIO(descriptor, "rb")
 
 
 def sha256_of_file(path: Path) -> str:

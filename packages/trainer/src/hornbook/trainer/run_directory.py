@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .configuration import first_difference
 from .files import atomic_file, is_leftover, made_directory, remove_leftovers
 
 _LOCK = ".lock"
@@ -31,11 +32,11 @@ def check_configuration(directory: Path, configuration: Mapping[str, Any]) -> bo
     found = recorded_configuration(directory)
     if found is None:
         return False
-    wanted = json.loads(json.dumps(configuration))  # as it would be read back: tuples are lists there
-    for name, ours, theirs in _differences("", wanted, found):
+    difference = first_difference(configuration, found)
+    if difference is not None:
         msg = (
-            f"{directory} holds a run with {name} = {json.dumps(theirs)}, "
-            f"this one has {json.dumps(ours)}: choose another --out, or the same settings to go on with it"
+            f"{directory} holds a run with {difference}: "
+            "choose another --out, or the same settings to go on with it"
         )
         raise RunDirectoryError(msg)
     return True
@@ -108,15 +109,6 @@ def _empty(directory: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-def _differences(prefix: str, ours: Any, theirs: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Every leaf at which two JSON values differ: its dotted name and both values."""
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        for key in sorted(ours.keys() | theirs.keys()):
-            yield from _differences(f"{prefix}.{key}" if prefix else key, ours.get(key), theirs.get(key))
-    elif ours != theirs:
-        yield prefix, ours, theirs
 
 
 @contextmanager

@@ -1,15 +1,49 @@
 """Models and optimizers as named tensors and JSON, and back: what a checkpoint is made of. No pickle."""
 
+import random
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Module
 from torch.optim import Optimizer
 
+from .strict_json import Json
+from .tensor_file import TensorInfo, infos_of
+
 Tensors = dict[str, Tensor]
-Json = dict[str, Any]
+
+
+class HostBuffers:
+    """Memory of the host into which one snapshot after another is copied, pinned for a GPU.
+
+    Example:
+        >>> buffers, weight = HostBuffers(), torch.zeros(2)
+        >>> copy = buffers.copy({"weight": weight})
+        >>> _ = weight.fill_(1)
+        >>> copy["weight"]
+        tensor([0., 0.])
+        >>> copy["weight"] is buffers.copy({"weight": weight})["weight"]  # the same memory, filled again
+        True
+    """
+
+    def __init__(self) -> None:
+        self._tensors: Tensors = {}
+
+    def copy(self, tensors: Mapping[str, Tensor]) -> Tensors:
+        """Return copies, which stay as they are until the next call."""
+        copies: Tensors = {}
+        for name, tensor in tensors.items():
+            mine = self._tensors.get(name)
+            if mine is None or mine.shape != tensor.shape or mine.dtype != tensor.dtype:
+                mine = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
+            copies[name] = mine.copy_(tensor, non_blocking=tensor.is_cuda)
+        for device in {tensor.device for tensor in tensors.values() if tensor.is_cuda}:
+            torch.cuda.synchronize(device)
+        self._tensors = copies
+        return copies
 
 
 def model_tensors(model: Module) -> tuple[Tensors, dict[str, str]]:
@@ -23,27 +57,32 @@ def model_tensors(model: Module) -> tuple[Tensors, dict[str, str]]:
             aliases[name] = seen[key]
         else:
             seen[key] = name
-            kept[name] = _on_cpu(tensor)
+            kept[name] = tensor.detach()
     return kept, aliases
 
 
-def load_model_tensors(model: Module, tensors: Mapping[str, Tensor], aliases: Mapping[str, str]) -> None:
-    """Copy saved tensors into the model; every name and shape must fit.
+def check_model_tensors(model: Module, saved: Mapping[str, TensorInfo], aliases: Mapping[str, str]) -> None:
+    """Refuse tensors that are not exactly the model's, by what a header says of them.
 
     Raises:
-        ValueError: Naming the first tensor that is missing, left over or of another shape.
+        ValueError: Naming the first tensor that is missing, left over, or of another type or shape.
     """
-    saved = dict(tensors) | {alias: tensors[name] for alias, name in aliases.items() if name in tensors}
-    own = _plain_state(model)
-    for name in sorted(own.keys() | saved.keys()):
-        ours, theirs = own.get(name), saved.get(name)
-        if ours is None or theirs is None or ours.shape != theirs.shape:
-            described = ["no such tensor" if t is None else f"shape {tuple(t.shape)}" for t in (ours, theirs)]
+    theirs = {**saved, **{alias: saved[name] for alias, name in aliases.items() if name in saved}}
+    ours = infos_of(_plain_state(model))
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            described = [
+                "no such tensor" if of is None else str(of) for of in (ours.get(name), theirs.get(name))
+            ]
             msg = f"{name}: the model has {described[0]}, the checkpoint has {described[1]}"
             raise ValueError(msg)
+
+
+def load_model_tensors(model: Module, tensors: Mapping[str, Tensor], aliases: Mapping[str, str]) -> None:
+    """Copy saved tensors into the model, which they fit."""
     with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(saved[name])
+        for name, tensor in _plain_state(model).items():
+            tensor.copy_(tensors[aliases.get(name, name)])
 
 
 def optimizer_tensors(optimizer: Optimizer) -> tuple[Tensors, Json]:
@@ -55,29 +94,35 @@ def optimizer_tensors(optimizer: Optimizer) -> tuple[Tensors, Json]:
         numbers[str(index)] = {}
         for field, value in fields.items():
             if isinstance(value, Tensor):
-                tensors[f"{index}.{field}"] = _on_cpu(value)
+                tensors[f"{index}.{field}"] = value.detach()
             else:
                 numbers[str(index)][field] = value
     return tensors, {"state": numbers, "param_groups": state["param_groups"]}
 
 
-def load_optimizer_tensors(optimizer: Optimizer, tensors: Mapping[str, Tensor], rest: Json) -> None:
-    """Give an optimizer the state that `optimizer_tensors` took from one over the same parameters.
+def check_parameter_groups(optimizer: Optimizer, rest: Json) -> None:
+    """Refuse the state of an optimizer over other groups of parameters.
 
     Raises:
-        ValueError: If the groups hold other numbers of parameters than the optimizer's.
+        ValueError: Naming the sizes of the groups on both sides.
     """
+    try:
+        saved_sizes = [len(group["params"]) for group in rest["param_groups"]]
+    except (KeyError, TypeError) as error:
+        msg = f"the checkpoint has no groups of parameters, but {str(rest)[:200]}"
+        raise ValueError(msg) from error
+    sizes = [len(group["params"]) for group in optimizer.param_groups]
+    if sizes != saved_sizes:
+        msg = f"the optimizer has groups of {sizes} parameters, the checkpoint has {saved_sizes}"
+        raise ValueError(msg)
+
+
+def load_optimizer_tensors(optimizer: Optimizer, tensors: Mapping[str, Tensor], rest: Json) -> None:
+    """Give an optimizer the state that `optimizer_tensors` took from one over the same parameters."""
     state: dict[int, dict[str, Any]] = {int(index): dict(fields) for index, fields in rest["state"].items()}
     for name, tensor in tensors.items():
         index, field = name.split(".", 1)
         state.setdefault(int(index), {})[field] = tensor
-    sizes, saved_sizes = (
-        [len(group["params"]) for group in groups]
-        for groups in (optimizer.state_dict()["param_groups"], rest["param_groups"])
-    )
-    if sizes != saved_sizes:
-        msg = f"the optimizer has groups of {sizes} parameters, the checkpoint has {saved_sizes}"
-        raise ValueError(msg)
     # JSON knows no tuples: a value that is a tuple in the optimizer at hand becomes one again.
     own_groups = optimizer.state_dict()["param_groups"]
     groups = [
@@ -88,20 +133,45 @@ def load_optimizer_tensors(optimizer: Optimizer, tensors: Mapping[str, Tensor], 
         for own, group in zip(own_groups, rest["param_groups"], strict=True)
     ]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    # torch casts what it loads to the type of the parameter: moments wider than it would lose their bits.
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for name, tensor in tensors.items():
+        number, field = name.split(".", 1)
+        loaded = optimizer.state[parameters[int(number)]]
+        if loaded[field].dtype != tensor.dtype:
+            loaded[field] = tensor.to(loaded[field].device)
 
 
 def random_tensors() -> Tensors:
-    """Return the states of torch's random generators, of the CPU and of every CUDA device."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"cpu": torch.get_rng_state()} | {f"cuda.{index}": state for index, state in enumerate(cuda)}
+    """Return the states of the random generators: torch's of every device, numpy's and Python's."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states |= {f"cuda.{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
+    if torch.backends.mps.is_available():
+        states["mps"] = torch.mps.get_rng_state()
+    numpys: Any = np.random.get_state(legacy=False)
+    states["numpy.keys"] = torch.from_numpy(numpys["state"]["key"].astype(np.int64))
+    rest = (numpys["state"]["pos"], numpys["has_gauss"], numpys["gauss"])
+    states["numpy.rest"] = torch.tensor(rest, dtype=torch.float64)
+    _, internal, gauss = random.getstate()
+    states["python.internal"] = torch.tensor(internal, dtype=torch.int64)
+    states["python.gauss"] = torch.tensor([] if gauss is None else [gauss], dtype=torch.float64)
+    return states
 
 
 def load_random_tensors(tensors: Mapping[str, Tensor]) -> None:
-    """Set torch's random generators; states of devices that this machine lacks are left out."""
+    """Set the random generators; states of devices that this machine lacks are left out."""
     torch.set_rng_state(tensors["cpu"])
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         if f"cuda.{index}" in tensors:
             torch.cuda.set_rng_state(tensors[f"cuda.{index}"], index)
+    if "mps" in tensors and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(tensors["mps"])
+    position, has_gauss, gauss = tensors["numpy.rest"].tolist()
+    keys = tensors["numpy.keys"].numpy().astype(np.uint32)
+    np.random.set_state(("MT19937", keys, int(position), int(has_gauss), gauss))
+    saved_gauss = tensors["python.gauss"].tolist()
+    random.setstate((3, tuple(tensors["python.internal"].tolist()), saved_gauss[0] if saved_gauss else None))
 
 
 def _plain_state(model: Module) -> Tensors:
@@ -111,7 +181,3 @@ def _plain_state(model: Module) -> Tensors:
             msg = f"{name} in the model's state is a {type(value).__name__}: only tensors can be saved"
             raise TypeError(msg)
     return state
-
-
-def _on_cpu(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().contiguous()

@@ -1,0 +1,112 @@
+"""A checkpoint as one file, in the form of Stanford CS336, assignment 1."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+from torch.nn import Module
+from torch.optim import Optimizer
+
+from . import state
+from .checkpoint_directory import VERSION, CheckpointError, under
+from .files import atomic_file, open_regular
+from .strict_json import Json, dump, parse_object
+from .tensor_file import build_header, encode, infos_of, read_header, read_tensors
+
+
+def save_checkpoint(
+    model: Module, optimizer: Optimizer, iteration: int, out: str | os.PathLike[str] | BinaryIO
+) -> None:
+    """Write model, optimizer and iteration as one safetensors file (Stanford CS336, assignment 1).
+
+    For any torch model and optimizer whose state is tensors and plain numbers. A run uses `Checkpoints`,
+    which also knows about time, random generators and what to do when one is damaged.
+
+    Args:
+        model: Its state_dict is saved.
+        optimizer: Likewise.
+        iteration: Number of updates done.
+        out: A path, written atomically, or a binary file open for writing.
+
+    Example:
+        >>> import io, torch
+        >>> model = torch.nn.Linear(2, 2)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> file = io.BytesIO()
+        >>> save_checkpoint(model, optimizer, 400, file)
+        >>> load_checkpoint(io.BytesIO(file.getvalue()), model, optimizer)
+        400
+    """
+    weights, aliases = state.model_tensors(model)
+    moments, rest = state.optimizer_tensors(optimizer)
+    tensors = {f"model.{name}": t for name, t in weights.items()}
+    tensors |= {f"optimizer.{name}": t for name, t in moments.items()}
+    described: Json = {"version": VERSION, "iteration": iteration, "aliases": aliases, "optimizer": rest}
+    metadata = {"hornbook": dump(described).decode()}
+    pieces = encode(tensors, metadata)
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    # The digest is of the file without the digest, and stands in its header.
+    pieces[0] = build_header(infos_of(tensors), metadata | {"sha256": digest.hexdigest()}).raw
+    if isinstance(out, str | os.PathLike):
+        with atomic_file(Path(out), needed_bytes=sum(map(len, pieces))) as file:
+            file.writelines(pieces)
+    else:
+        out.writelines(pieces)
+
+
+def load_checkpoint(src: str | os.PathLike[str] | BinaryIO, model: Module, optimizer: Optimizer) -> int:
+    """Read what `save_checkpoint` wrote into a model and an optimizer of the same shapes.
+
+    Nothing is changed before all of it has been read and its SHA-256 compared.
+
+    Args:
+        src: A path, or a binary file open for reading, which is left behind the last byte.
+        model: Gets the weights.
+        optimizer: Gets its state.
+
+    Returns:
+        The iteration it was saved at.
+
+    Raises:
+        CheckpointError: If it is not such a file (a pickle is one stranger of many), or was changed.
+        ValueError: If it is of another model or optimizer; both sides are named.
+    """
+    if not isinstance(src, str | os.PathLike):
+        return _load(src, str(src), model, optimizer)
+    with open_regular(Path(src)) as file:
+        return _load(file, str(src), model, optimizer)
+
+
+def _load(file: BinaryIO, name: str, model: Module, optimizer: Optimizer) -> int:
+    try:
+        header = read_header(file)
+        sha256 = header.metadata.pop("sha256", None)
+        described = parse_object(header.metadata["hornbook"].encode())
+        iteration, aliases, rest = int(described["iteration"]), described["aliases"], described["optimizer"]
+        version = described["version"]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        reason = error if isinstance(error, ValueError) else "lacks what hornbook writes"
+        msg = f"{name} is not a checkpoint of hornbook: it {reason}"
+        raise CheckpointError(msg) from error
+    if version != VERSION:
+        msg = f"{name} has version {version!r}, this hornbook reads version {VERSION}"
+        raise CheckpointError(msg)
+    infos = {key.removeprefix("model."): i for key, i in header.tensors.items() if key.startswith("model.")}
+    state.check_model_tensors(model, infos, aliases)
+    state.check_parameter_groups(optimizer, rest)
+    digest = hashlib.sha256(build_header(header.tensors, header.metadata).raw)
+    try:
+        tensors = read_tensors(file, header, digest.update)
+    except ValueError as error:
+        msg = f"{name} {error}"
+        raise CheckpointError(msg) from error
+    again = build_header(header.tensors, header.metadata | {"sha256": sha256})
+    if digest.hexdigest() != sha256 or again.raw != header.raw:
+        msg = f"{name} has changed since it was written (its SHA-256 differs)"
+        raise CheckpointError(msg)
+    state.load_model_tensors(model, under("model.", tensors), aliases)
+    state.load_optimizer_tensors(optimizer, under("optimizer.", tensors), rest)
+    return iteration

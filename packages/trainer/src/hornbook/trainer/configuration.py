@@ -1,0 +1,27 @@
+"""Two configurations as JSON, and where they differ."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def first_difference(ours: Mapping[str, Any], theirs: Any) -> str | None:
+    """Say at which value a configuration differs from one that was read from JSON, None if at none.
+
+    Example:
+        >>> first_difference({"model": {"d_model": 8}, "seed": 0}, {"model": {"d_model": 4}, "seed": 0})
+        'model.d_model = 4, this one has 8'
+    """
+    wanted = json.loads(json.dumps(dict(ours)))  # as it would be read back: tuples are lists there
+    for name, mine, other in _differences("", wanted, theirs):
+        return f"{name} = {json.dumps(other)}, this one has {json.dumps(mine)}"
+    return None
+
+
+def _differences(prefix: str, ours: Any, theirs: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Every leaf at which two JSON values differ: its dotted name and both values."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in sorted(ours.keys() | theirs.keys()):
+            yield from _differences(f"{prefix}.{key}" if prefix else key, ours.get(key), theirs.get(key))
+    elif ours != theirs:
+        yield prefix, ours, theirs
