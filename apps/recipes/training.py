@@ -18,6 +18,7 @@ from hornbook.trainer import (
     epoch_windows,
     evaluate,
     random_windows,
+    seed_everything,
     stop_on_signals,
     train,
 )
@@ -42,7 +43,7 @@ def train_experiment(
     Raises:
         DivergedError: If loss, gradients or weights are no longer finite.
     """
-    torch.manual_seed(experiment.seed)
+    seed_everything(experiment.seed)
     model = TransformerLM(experiment.model, device=device)
     matmul_speed = describe(experiment, device)
     data.tokenizer.save(directory / "tokenizer")

@@ -23,6 +23,7 @@ from hornbook.trainer import (
     Sink,
     evaluate,
     random_windows,
+    seed_everything,
     stop_on_signals,
     train,
 )
@@ -56,7 +57,7 @@ def run_in(
 ) -> tuple[Outcome, Bigram]:
     """Train in a directory, from its newest checkpoint if it has one."""
     directory.mkdir(exist_ok=True)
-    torch.manual_seed(1)
+    seed_everything(1)
     torch.set_num_threads(1)
     model = Bigram()
     optimizer = AdamW(model.parameters(), 0.01)

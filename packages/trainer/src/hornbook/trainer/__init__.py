@@ -25,6 +25,7 @@ from .prefetch import prefetch
 from .progress import Progress
 from .run_directory import RunDirectoryError, check_configuration, recorded_configuration, run_directory
 from .signals import StopRequest, stop_on_signals
+from .state import seed_everything
 from .token_file import TokenFile, TokenManifest, open_token_file, token_dtype, write_token_file
 from .weight_average import WeightAverage
 
@@ -86,6 +87,7 @@ __all__ = [
     "restore_checkpoint",
     "run_directory",
     "save_checkpoint",
+    "seed_everything",
     "sha256_of_file",
     "stop_on_signals",
     "token_dtype",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .evaluation import Loss
-from .state import Json
+from .strict_json import Json
 
 Precision = Literal["fp32", "bf16", "fp16"]
 """fp32; or matrix products in bfloat16 or float16 (autocast) with weights and moments in float32."""

@@ -3,7 +3,7 @@
 import math
 from dataclasses import asdict, dataclass
 
-from .state import Json
+from .strict_json import Json
 
 
 @dataclass(kw_only=True, slots=True)

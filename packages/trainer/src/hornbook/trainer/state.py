@@ -142,6 +142,17 @@ def load_optimizer_tensors(optimizer: Optimizer, tensors: Mapping[str, Tensor], 
             loaded[field] = tensor.to(loaded[field].device)
 
 
+def seed_everything(seed: int) -> None:
+    """Seed the random generators that a checkpoint keeps: torch's of every device, numpy's and Python's.
+
+    Args:
+        seed: 0 to 2**64 - 1.
+    """
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
 def random_tensors() -> Tensors:
     """Return the states of the random generators: torch's of every device, numpy's and Python's."""
     states = {"cpu": torch.get_rng_state()}
