@@ -1,0 +1,59 @@
+"""One HTML file about one run or many: curves to look into, tables, settings, samples, cost, machine.
+
+The file needs no network and no server: open it from the disk, send it, print it, hand it in. Curves of
+several runs lie over each other, by step, by wall clock and by tokens.
+
+Examples:
+    uv run apps/report.py runs/tinystories-demo-1a2b3c4d
+    uv run apps/report.py runs/sweep-lr                       # every run in it
+    uv run apps/report.py runs/a runs/b --out a-and-b.html --title "Two learning rates"
+    uv run apps/report.py runs/a --figures figures            # the figures as PNG and SVG too
+"""
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from recipes.console import say
+from recipes.report import find_runs, read_runs, write_report
+from recipes.wrong_input import exit_code_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """What to report on, and where to."""
+
+    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN")]
+    """Directories of runs, or directories that hold some."""
+    out: Path = Path("report.html")
+    """The file to write; one that is there is replaced."""
+    title: str | None = None
+    """Heading of the page."""
+    figures: Path | None = None
+    """A directory for the figures as PNG and SVG."""
+
+
+def main(flags: Flags) -> int:
+    """Read the runs, write the page, say where it is."""
+    if flags.out.is_dir():
+        msg = (
+            f"--out {flags.out} is a directory: give the name of a file, such as {flags.out / 'report.html'}"
+        )
+        raise ValueError(msg)
+    runs = read_runs(find_runs(flags.runs))
+    write_report(runs, flags.out, title=flags.title, command=shlex.join(["uv", "run", *sys.argv]))
+    say(f"{flags.out}  {flags.out.stat().st_size / 1e3:,.0f} kB")
+    if flags.figures is not None:
+        from recipes.report.figures import draw_figures  # matplotlib takes a second to import
+
+        for path in draw_figures(runs, flags.figures):
+            say(str(path))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code_of(lambda: main(tyro.cli(Flags, description=__doc__))))
