@@ -59,7 +59,7 @@ def uv_run(session: nox.Session, environment: str, *arguments: str, **more_varia
 
 def uv_run_root(session: nox.Session, *arguments: str, **more_variables: str) -> None:
     """Run a command in the one environment that has everything."""
-    groups = [f"--group={name}" for name in ("lint", "types", "peers")]
+    groups = [f"--group={name}" for name in ("lint", "types", "peers", "browser")]
     uv_run(session, "root", f"--project={ROOT}", *groups, *arguments, **more_variables)
 
 

@@ -187,6 +187,8 @@ class Chart {
       const place = x.of(at), top = 20;
       const cross = svg("path", { class: "curve", d: `M${place - 5} ${top - 5}l10 10m0 -10l-10 10` }, this.body);
       Object.assign(cross.style, { stroke: "var(--bad)", strokeWidth: 2.2 });
+      const end = place > this.width - 80;
+      svg("text", { class: "tick", x: place + (end ? -9 : 9), y: top + 4, "text-anchor": end ? "end" : "start" }, this.body).textContent = "diverged";
     }
   }
 

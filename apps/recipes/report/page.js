@@ -5,7 +5,7 @@
   const $ = (id) => document.getElementById(id);
   const { runs } = data, charts = [], cache = new Map();
   // Few runs are told apart by hue; many, as a sweep has, are a scale from low to high.
-  const color = (i) => (runs.length <= 8 ? `var(--c${i})` : `color-mix(in oklab, var(--high) ${Math.round((100 * i) / (runs.length - 1))}%, var(--low))`);
+  const color = (i) => (runs.length <= 8 ? `var(--c${i})` : `color-mix(in oklch, var(--high) ${Math.round((100 * i) / (runs.length - 1))}%, var(--low))`);
   // A mean over some 2 % of the longest curve shows its course and lags little behind it.
   const longest = Math.max(1, ...runs.map((run) => run.series.train_loss?.y.length ?? 0));
   const state = {

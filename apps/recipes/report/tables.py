@@ -165,7 +165,7 @@ def shown(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:g}"
+        return f"{value:.4g}"
     if isinstance(value, list):
         return (" " if all(isinstance(one, str) for one in value) else ", ").join(map(shown, value))
     return str(value)

@@ -1,0 +1,177 @@
+"""The report as data: what it reads, what it shows, and that nothing from a run can run in it."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import tyro
+
+import report as app
+from recipes.report.page import render
+from recipes.report.runs import find_runs, read_runs
+from recipes.report.series import MAX_POINTS, against, figure_data
+from recipes.wrong_input import exit_code_of
+from reported import HOSTILE, write_run
+from tiny import arguments, train, write_texts
+
+
+def report(*words: object) -> int:
+    """Call the app as the shell does, but in this process."""
+    return exit_code_of(lambda: app.main(tyro.cli(app.Flags, args=[str(word) for word in words])))
+
+
+class Elements(HTMLParser):
+    """The elements of a page, with their attributes and the text in them."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def embedded(page: str) -> dict[str, list[dict[str, dict[str, dict[str, list[float]]]]]]:
+    (block,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    return json.loads(block)  # type: ignore[no-any-return]
+
+
+def test_a_real_run_is_shown_with_its_loss_its_stories_and_its_size(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(*arguments(tmp_path, *write_texts(tmp_path))) == 0
+    out = tmp_path / "new" / "report.html"
+    assert report(tmp_path / "run", f"--out={out}", f"--figures={tmp_path / 'figures'}") == 0
+    page = out.read_text(encoding="utf-8")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    text = Elements(page).text
+    assert f"{results['val_loss']:.4f}" in text
+    assert f"{results['bits_per_byte']:.4f}" in text
+    assert results["sample"] in text
+    assert "optimizer.max_lr" in text
+    assert "token embedding" in text
+    (series,) = (run["series"] for run in embedded(page)["runs"])
+    assert series["train_loss"]["step"] == [*range(1, 13)]
+    assert series["val_loss"]["step"] == [4, 8, 12]
+    assert series["val_loss"]["y"][-1] == pytest.approx(results["val_loss"], rel=1e-5)
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {
+        f"loss-by-{axis}.{kind}" for axis in ("step", "time") for kind in ("png", "svg")
+    }
+    assert (tmp_path / "figures" / "loss-by-step.png").read_bytes().startswith(b"\x89PNG")
+    assert str(tmp_path / "figures" / "loss-by-time.svg") in capsys.readouterr().out
+
+
+def test_nothing_that_a_run_holds_becomes_an_element_of_the_page(tmp_path: Path) -> None:
+    harmless, hostile = write_run(tmp_path / "harmless"), write_run(tmp_path / "hostile", text=HOSTILE)
+    pages = [
+        render(read_runs([run, run]), title=title) for run, title in ((harmless, "x"), (hostile, HOSTILE))
+    ]
+    # The same elements, whatever the words in them are: none was added, none lost, none got an attribute.
+    elements = [Elements(page).found for page in pages]
+    assert elements[0] == elements[1]
+    assert HOSTILE in Elements(pages[1]).text
+    assert not [name for _, attributes in elements[1] for name in attributes if name.startswith("on")]
+    addresses = [
+        value
+        for _, attributes in elements[1]
+        for name, value in attributes.items()
+        if name in {"src", "href"}
+    ]
+    assert all(address is not None and address.startswith(("#", "data:,")) for address in addresses)
+    assert "http" not in pages[0].replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
+
+
+def test_the_pages_policy_allows_its_own_script_alone(tmp_path: Path) -> None:
+    page = render(read_runs([write_run(tmp_path / "run")]))
+    (policy,) = [
+        a["content"] for _, a in Elements(page).found if a.get("http-equiv") == "Content-Security-Policy"
+    ]
+    assert policy is not None
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert "unsafe" not in policy
+    assert "http" not in policy
+
+
+def test_what_cannot_be_read_is_said_and_the_rest_is_shown(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    whole = (run / "metrics.csv").read_text()
+    (run / "metrics.csv").write_text(whole.replace("\n5,", "\n5,nan,"))
+    (run / "results.json").write_text("{")
+    page = Elements(render(read_runs([run]))).text
+    assert "results.json can't be read" in page
+    assert "metrics.csv: 1 lines are not whole and left out" in page
+    (run / "metrics.csv").write_text(whole + "41,2.0")  # cut by a kill
+    (record,) = read_runs([run])
+    assert record.columns["step"] == [*range(1, 41)]
+
+
+def test_numbers_that_are_none_are_gaps_and_the_data_is_plain_json(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", losses=[4.0, float("nan"), float("inf"), 2.0])
+    page = render(read_runs([run]))
+    data = json.loads(json.dumps(embedded(page)), parse_constant=lambda name: pytest.fail(name))
+    assert data["runs"][0]["series"]["train_loss"]["y"] == [4, 2]
+
+
+def test_a_long_curve_is_averaged_to_what_a_screen_can_show(tmp_path: Path) -> None:
+    losses = [float(step) for step in range(10_000)]
+    data = figure_data(read_runs([write_run(tmp_path / "run", losses=losses)]))
+    series = data["runs"][0]["series"]["train_loss"]
+    assert len(series["y"]) == len(series["step"]) <= MAX_POINTS
+    assert series["averaged"] == 4
+    assert series["y"][1] == pytest.approx(5.5)
+    assert series["step"][-1] == 10_000
+
+
+def test_runs_that_differ_in_one_number_are_set_against_it(tmp_path: Path) -> None:
+    for lr, loss in ((1e-3, 3.0), (1e-2, 2.0), (1e-1, 7.0)):
+        write_run(tmp_path / f"lr-{lr}", lr=lr, val_loss=loss, diverged=lr == 1e-1)
+    directories = find_runs([tmp_path])
+    found = against(read_runs(directories))
+    assert found is not None
+    assert found["field"] == "optimizer.max_lr"
+    assert {(point["x"], point["y"]) for point in found["points"]} == {(1e-3, 3), (1e-2, 2), (1e-1, None)}
+    assert against(read_runs(directories[:2])) is None
+    text = Elements(render(read_runs(directories))).text
+    assert "Lowest validation loss: lr-0.01." in text
+    assert "diverged" in text
+
+
+def test_runs_of_one_name_are_told_apart_and_none_is_shown_twice(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / folder / "run") for folder in ("a", "b")]
+    found = find_runs([*runs, runs[0], tmp_path / "a"])
+    assert [run.name for run in read_runs(found)] == ["a/run", "b/run"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nothing"], "error: nothing is no run and holds none: a run has a config.json"),
+        (["run", "--out=run"], "error: --out run is a directory: give the name of a file"),
+        (["spoilt"], "error: spoilt/config.json is not the configuration of a run"),
+        (["listed"], "error: listed/config.json is not the configuration of a run"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "run")
+    for name, content in (("spoilt", "{"), ("listed", "[1]")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(content)
+    assert report(*words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(message)
+    assert not (tmp_path / "report.html").exists()
