@@ -22,7 +22,7 @@ from corpora import END_OF_TEXT, add_flags, corpora
 from encoders import MAKERS, Encoder, Text, flat
 from fresh import Measured, fresh, measure
 from hornbook.bpe import Tokenizer, train_bpe
-from report import alternate, print_machine, print_ratios
+from rounds import alternate, print_machine, print_ratios
 
 END_OF_DOCUMENT = Text(END_OF_TEXT.encode(), END_OF_TEXT)
 LIST_BYTES = 20_000_000  # of the text that is encoded to a list of Python numbers: 32 bytes a token and more

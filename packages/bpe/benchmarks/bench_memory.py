@@ -14,7 +14,7 @@ from bench_train import VOCAB_SIZES
 from corpora import END_OF_TEXT, add_flags, corpora, write_rare_words
 from fresh import fresh
 from hornbook.bpe import Tokenizer, train_bpe
-from report import print_machine, verdict
+from rounds import print_machine, verdict
 
 MEGABYTE = 1_000_000
 

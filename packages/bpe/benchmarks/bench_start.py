@@ -15,7 +15,7 @@ from pathlib import Path
 
 from corpora import add_flags, corpora
 from fresh import fresh
-from report import print_machine, verdict
+from rounds import print_machine, verdict
 
 NUM_BYTES = 130_000
 VOCAB_SIZE = 500

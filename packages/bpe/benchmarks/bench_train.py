@@ -14,7 +14,7 @@ from pathlib import Path
 
 from corpora import add_flags, corpora
 from fresh import Measured, fresh
-from report import alternate, print_machine, print_ratios
+from rounds import alternate, print_machine, print_ratios
 
 VOCAB_SIZES = {"stories": 10_000, "web": 32_000}
 TARGETS = {"stories": {"gigatoken": 3, "tokenizers": 50}, "web": {"gigatoken": 3, "tokenizers": 25}}

@@ -18,7 +18,7 @@ from pathlib import Path
 from corpora import END_OF_TEXT
 from fresh import measure
 from hornbook.bpe import Tokenizer, train_bpe
-from report import print_machine, verdict
+from rounds import print_machine, verdict
 
 NUM_BYTES = 1_000_000
 VOCAB_SIZE = 10_000
