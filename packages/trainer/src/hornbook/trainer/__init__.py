@@ -1,6 +1,8 @@
 """Training that can't be lost: token files, batches, the loop, evaluation, logs and checkpoints."""
 
 from .accumulate import accumulate
+from .activation_checkpointing import checkpoint_activations
+from .background_sink import BackgroundSink
 from .bad_steps import BadStep, BadStepFile, DivergedError
 from .batches import Batch, Batches, WindowBatches, epoch_windows, gather_windows, get_batch, random_windows
 from .checkpoint import Checkpoints, CheckpointStore
@@ -12,9 +14,11 @@ from .checkpoint_directory import (
     verify_checkpoint,
 )
 from .checkpoint_file import load_checkpoint, save_checkpoint
+from .compile import compiled
 from .distributed import OtherRankError, World, joined_world
 from .evaluation import Evaluation, Loss, evaluate
 from .files import atomic_directory, atomic_file, made_directory, remove_leftovers, sha256_of_file
+from .json_lines import JsonLinesSink
 from .logs import COLUMNS, TIMED_COLUMNS, CsvSink, Row, Sink, read_rows
 from .loop import Outcome, train
 from .loop_config import LoopConfig
@@ -26,12 +30,15 @@ from .progress import Progress
 from .run_directory import RunDirectoryError, check_configuration, recorded_configuration, run_directory
 from .signals import StopRequest, stop_on_signals
 from .state import seed_everything
+from .tensorboard_sink import TensorBoardSink
 from .token_file import TokenFile, TokenManifest, open_token_file, token_dtype, write_token_file
+from .wandb_sink import WandbSink
 from .weight_average import WeightAverage
 
 __all__ = [
     "COLUMNS",
     "TIMED_COLUMNS",
+    "BackgroundSink",
     "BadStep",
     "BadStepFile",
     "Batch",
@@ -42,6 +49,7 @@ __all__ = [
     "CsvSink",
     "DivergedError",
     "Evaluation",
+    "JsonLinesSink",
     "LoopConfig",
     "Loss",
     "LossScale",
@@ -56,8 +64,10 @@ __all__ = [
     "RunDirectoryError",
     "Sink",
     "StopRequest",
+    "TensorBoardSink",
     "TokenFile",
     "TokenManifest",
+    "WandbSink",
     "WeightAverage",
     "WindowBatches",
     "World",
@@ -67,7 +77,9 @@ __all__ = [
     "atomic_file",
     "autocast",
     "check_configuration",
+    "checkpoint_activations",
     "choose_precision",
+    "compiled",
     "epoch_windows",
     "evaluate",
     "gather_windows",
