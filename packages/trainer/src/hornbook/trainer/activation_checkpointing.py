@@ -37,4 +37,4 @@ def _wrap(block: Module) -> None:
     def checkpointed(*inputs: Any, **more: Any) -> Any:
         return checkpoint(forward, *inputs, use_reentrant=False, **more)
 
-    block.forward = checkpointed  # type: ignore[method-assign]
+    block.forward = checkpointed

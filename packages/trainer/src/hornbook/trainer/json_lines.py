@@ -52,7 +52,9 @@ class JsonLinesSink:
         if self._file is None:
             msg = "log() before start()"
             raise RuntimeError(msg)
-        line = {name: _plain(value) for name, value in asdict(row).items() if value is not None}
+        line: dict[str, Any] = {
+            name: _plain(value) for name, value in asdict(row).items() if value is not None
+        }
         if self._evaluation is not None:
             line["evaluation"] = self._evaluation
             self._evaluation = None

@@ -25,7 +25,7 @@ class TensorBoardSink:
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
-        import tensorboardX  # here: never imported unless asked for
+        import tensorboardX  # type: ignore[import-untyped]  # here: never imported unless asked for
 
         self._make = tensorboardX.SummaryWriter
         self._directory = str(directory)

@@ -30,7 +30,7 @@ class WandbSink:
         directory: str | os.PathLike[str],
         configuration: Mapping[str, Any],
     ) -> None:
-        import wandb  # here: never imported unless asked for
+        import wandb  # type: ignore[import-not-found]  # here: never imported unless asked for
 
         self._run = wandb.init(
             project=project,
