@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -21,8 +21,10 @@ class _Console(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+# Of many processes (torchrun) the first one speaks.
+_RANK = os.environ.get("RANK", "0")
 # highlight=False: numbers are read, not decorated; soft_wrap: a line stays one line, for grep and for errors.
-console = _Console(highlight=False, soft_wrap=True)
+console = _Console(highlight=False, soft_wrap=True, quiet=_RANK != "0")
 _LINE_EVERY_SECONDS = 10.0
 
 
@@ -41,8 +43,19 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 
+@contextmanager
+def one_voice() -> Iterator[None]:
+    """Let the first of many processes alone print what all would print alike."""
+    with open(os.devnull, "w") as nowhere, ExitStack() as stack:  # noqa: PTH123, a device
+        if _RANK != "0":
+            stack.enter_context(redirect_stdout(nowhere))
+            stack.enter_context(redirect_stderr(nowhere))
+        yield
+
+
 def complain(text: str) -> None:
     """Print a line to standard error."""
+    text = text if _RANK == "0" else f"process {_RANK}: {text}"
     Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
 
 

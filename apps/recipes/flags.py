@@ -8,9 +8,11 @@ from typing import Annotated
 
 import tyro
 
+from .console import one_voice
 from .device import choose_device, choose_preset, fit
 from .experiment import PRESETS, Experiment, PresetName
 from .prepare import check_vocab_size
+from .processes import ParallelFlag
 from .texts import TextFlags
 
 
@@ -24,6 +26,9 @@ class TrainFlags:
     """Where the settings come from that no flag gives; by default gpu on CUDA and demo elsewhere."""
     device: str | None = None
     """cpu, cuda, cuda:1, mps …; the best there is, if not given."""
+    parallel: ParallelFlag = "auto"
+    """Of many processes (torchrun): ddp, each has the whole model; fsdp, each has a shard of it, for models
+    that do not fit; auto: fsdp if weights, gradients and moments would fill most of a GPU."""
     out: Path | None = None
     """Directory of the run; by default runs/ and a name made of the text, the preset and the settings."""
     dry_run: bool = False
@@ -54,10 +59,11 @@ def parse_train_flags(description: str, arguments: Sequence[str]) -> TrainFlags:
         check_vocab_size(known.vocab_size)
     device = choose_device(known.device)
     preset = known.preset or choose_preset(device)
-    return tyro.cli(
-        TrainFlags,
-        args=list(arguments),
-        description=description,
-        default=TrainFlags(experiment=fit(PRESETS[preset](), device), texts=TextFlags(), preset=preset),
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+    with one_voice():
+        return tyro.cli(
+            TrainFlags,
+            args=list(arguments),
+            description=description,
+            default=TrainFlags(experiment=fit(PRESETS[preset](), device), texts=TextFlags(), preset=preset),
+            config=(tyro.conf.OmitArgPrefixes,),
+        )

@@ -25,6 +25,7 @@ _VERSION = 1  # of what a cache entry holds; another one is made anew
 class PreparedData:
     """A tokenizer and the texts in its tokens."""
 
+    entry: Path  # of the cache
     tokenizer: Tokenizer
     train: TokenFile
     valid: TokenFile
@@ -71,7 +72,7 @@ def prepare(
     data = None
     if entry.exists():
         try:
-            data = _open(entry)
+            data = open_prepared(entry)
         except (OSError, ValueError) as error:
             say(f"{entry} is damaged and made anew: {error}")
             shutil.rmtree(entry)
@@ -81,7 +82,7 @@ def prepare(
         except OSError:
             if not entry.exists():  # else another run has made the same in the meantime
                 raise
-        data = _open(entry)
+        data = open_prepared(entry)
     for path, file in ((texts.train, data.train), (texts.valid, data.valid)):
         check_num_tokens(path, file.num_tokens, context_length)
     return data
@@ -107,7 +108,13 @@ def _make(
             check_num_tokens(path, manifest.num_tokens, context_length)
 
 
-def _open(entry: Path) -> PreparedData:
+def open_prepared(entry: Path) -> PreparedData:
+    """Open an entry of the cache.
+
+    Raises:
+        ValueError: If it is damaged.
+        OSError: If it is not there.
+    """
     tokenizer = Tokenizer.load(entry / "tokenizer")
     train, valid = (
         open_token_file(
@@ -115,7 +122,7 @@ def _open(entry: Path) -> PreparedData:
         )
         for name in ("train.bin", "valid.bin")
     )
-    return PreparedData(tokenizer, train, valid)
+    return PreparedData(entry, tokenizer, train, valid)
 
 
 def check_num_tokens(path: Path, num_tokens: int, context_length: int) -> None:

@@ -5,6 +5,7 @@ import json
 import platform
 import shutil
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,14 @@ from typing import Any
 import torch
 
 from hornbook.accounting import num_parameters
-from hornbook.trainer import allow_tf32, check_configuration, recorded_configuration, run_directory
+from hornbook.trainer import (
+    World,
+    allow_tf32,
+    check_configuration,
+    joined_world,
+    recorded_configuration,
+    run_directory,
+)
 
 from .console import say
 from .describe import describe
@@ -20,7 +28,8 @@ from .device import choose_device, why_no_compile
 from .experiment import Experiment
 from .finish import is_finished, show
 from .flags import TrainFlags
-from .prepare import prepare
+from .prepare import open_prepared, prepare
+from .processes import check_processes, choose_parallel
 from .texts import Texts, check_text, choose_texts, fingerprints, provide
 from .trained import model_shape
 from .training import train_experiment
@@ -34,18 +43,48 @@ def run(flags: TrainFlags) -> int:
         OSError: If a disk is full or can't be written.
         DivergedError: If the loss is no longer finite.
     """
-    device = choose_device(flags.device)
-    experiment = flags.experiment
+    with joined_world(choose_device(flags.device)) as world, ExitStack() as held:
+        allow_tf32(world.device)
+        begun = world.on_main(lambda: _begin(flags, world, held))
+        if begun is None:
+            return 0
+        data = open_prepared(Path(begun["data"]))
+        shape = model_shape(flags.experiment.model, data.tokenizer)
+        return train_experiment(
+            replace(flags.experiment, model=shape),
+            data,
+            world,
+            flags.parallel,
+            Path(begun["directory"]),
+            begun["text"],
+        )
+
+
+def _begin(flags: TrainFlags, world: World, held: ExitStack) -> dict[str, str] | None:
+    """Do what comes before training, on rank 0: check, take the run's directory, prepare the data.
+
+    Args:
+        flags: What was asked for.
+        world: The processes; the others wait.
+        held: Takes the run's directory, which is held until the end.
+
+    Returns:
+        The run's directory, the prepared data and the text's name; None if there is nothing to train.
+    """
+    device, experiment = world.device, flags.experiment
+    check_processes(experiment, flags.parallel, world)
     if experiment.compile and (reason := why_no_compile(device)):
         msg = f"--compile can't be used: {reason}; give --no-compile"
         raise ValueError(msg)
     texts = choose_texts(flags.texts)
     say(f"text: {texts.name}")
     say(f"preset: {flags.preset} on {device}" + ("" if flags.device else " (chosen by device; see --help)"))
-    allow_tf32(device)
+    if world.size > 1:
+        how = choose_parallel(flags.parallel, experiment, world)
+        say(f"processes: {world.size}, {how}, {world.share_of(experiment.batch_size)} windows a step each")
     if flags.dry_run:
         describe(experiment, device)
-        return 0
+        return None
 
     if flags.out is not None:  # before minutes go into a download
         recorded_configuration(flags.out)
@@ -59,23 +98,24 @@ def run(flags: TrainFlags) -> int:
     if check_configuration(out, configuration) and is_finished(out):
         say(f"this run is finished: {out}")
         show(out)
-        return 0
+        return None
     check_room(out, experiment)
-    with run_directory(out, configuration, about=_about(device)) as directory:
-        data = prepare(
-            texts,
-            **digests,
-            vocab_size=experiment.model.vocab_size,
-            context_length=context_length,
-            cache=flags.texts.data_dir / "cache",
-        )
-        shape = model_shape(experiment.model, data.tokenizer)
-        say(
-            f"tokens: {data.train.num_tokens:,} to train on, {data.valid.num_tokens:,} held out, "
-            f"vocabulary of {shape.vocab_size:,}"
-            + ("" if shape == experiment.model else ": this text gives no more, and the model takes as many")
-        )
-        return train_experiment(replace(experiment, model=shape), data, device, directory, texts.name)
+    directory = held.enter_context(run_directory(out, configuration, about=_about(device)))
+    data = prepare(
+        texts,
+        **digests,
+        vocab_size=experiment.model.vocab_size,
+        context_length=context_length,
+        cache=flags.texts.data_dir / "cache",
+    )
+    vocab_size = data.tokenizer.vocab_size
+    fewer = vocab_size != experiment.model.vocab_size
+    say(
+        f"tokens: {data.train.num_tokens:,} to train on, {data.valid.num_tokens:,} held out, "
+        f"vocabulary of {vocab_size:,}"
+        + (": this text gives no more, and the model takes as many" if fewer else "")
+    )
+    return {"directory": str(directory), "data": str(data.entry), "text": texts.name}
 
 
 def check_room(out: Path, experiment: Experiment) -> None:

@@ -1,5 +1,6 @@
 """The training of one experiment on prepared data: its parts, put together."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -7,16 +8,20 @@ import torch
 from hornbook.accounting import training_flops
 from hornbook.nn import TransformerLM
 from hornbook.trainer import (
+    BadStep,
     BadStepFile,
     Checkpoints,
     CsvSink,
     Evaluation,
     LossScale,
+    SharedCheckpoints,
     WeightAverage,
     WindowBatches,
+    World,
     autocast,
     epoch_windows,
     evaluate,
+    parallelize,
     random_windows,
     seed_everything,
     stop_on_signals,
@@ -28,14 +33,22 @@ from .describe import describe
 from .experiment import Experiment
 from .finish import finish, show
 from .prepare import PreparedData
+from .processes import ParallelFlag, choose_parallel
 
 _SHUFFLES = {"windows": random_windows, "epochs": epoch_windows}
 
 
 def train_experiment(
-    experiment: Experiment, data: PreparedData, device: torch.device, directory: Path, text_name: str
+    experiment: Experiment,
+    data: PreparedData,
+    world: World,
+    parallel: ParallelFlag,
+    directory: Path,
+    text_name: str,
 ) -> int:
     """Train, or go on training, in a run's directory; finish it when it is at its end.
+
+    Every process of the world calls this; the first one alone writes and prints.
 
     Returns:
         The exit code: 0, or that of the signal that stopped it.
@@ -43,23 +56,39 @@ def train_experiment(
     Raises:
         DivergedError: If loss, gradients or weights are no longer finite.
     """
+    device = world.device
+    how = choose_parallel(parallel, experiment, world)
     seed_everything(experiment.seed)
     model = TransformerLM(experiment.model, device=device)
     matmul_speed = describe(experiment, device)
-    data.tokenizer.save(directory / "tokenizer")
-    loss = autocast(model.loss, device, experiment.precision)
-    batches = make_batches(experiment, data, device)
+    if world.is_main:
+        data.tokenizer.save(directory / "tokenizer")
+    batches = make_batches(experiment, data, world)
+    if experiment.compile and how == "fsdp":  # block by block, around which FSDP gathers
+        for block in model.layers:
+            block.compile(dynamic=False)
+    spread = parallelize(
+        model, autocast(model.loss, device, experiment.precision), world, how, units=model.layers
+    )
+    loss = spread.loss
 
     def validate(last: bool) -> Evaluation:
         return evaluate(
             loss,
             data.valid.tokens,
-            batch_size=experiment.loop.micro_batch_size or experiment.batch_size,
+            batch_size=experiment.loop.micro_batch_size or world.share_of(experiment.batch_size),
             context_length=experiment.model.context_length,
             token_num_bytes=data.tokenizer.token_num_bytes,
             device=device,
             max_windows=experiment.final_eval_windows if last else experiment.eval_windows,
+            world=world,
         )
+
+    def record(bad: BadStep) -> None:
+        for rank, losses in enumerate(world.gather_json(list(bad.micro_losses))):
+            if world.is_main:
+                starts = replace(batches, rank=rank).starts
+                BadStepFile(directory / "bad_steps.jsonl", starts)(replace(bad, micro_losses=losses))
 
     flops = training_flops(experiment.model, batch_size=1) / experiment.model.context_length
     with stop_on_signals() as stop:
@@ -70,41 +99,51 @@ def train_experiment(
             schedule=experiment.rate(),
             schedule_by="fraction" if experiment.by_fraction else "step",
             batches=batches,
-            loss=torch.compile(loss, dynamic=False) if experiment.compile else loss,
+            loss=torch.compile(loss, dynamic=False) if experiment.compile and how != "fsdp" else loss,
             evaluate=validate,
-            checkpoints=Checkpoints(directory / "checkpoints"),
-            sinks=[CsvSink(directory / "metrics.csv"), ConsoleSink(experiment.loop)],
+            checkpoints=SharedCheckpoints(Checkpoints(directory / "checkpoints"), world),
+            sinks=[CsvSink(directory / "metrics.csv"), ConsoleSink(experiment.loop)] if world.is_main else [],
             stop=stop,
             loss_scale=LossScale() if experiment.precision == "fp16" else None,
             average=None if experiment.ema_decay is None else WeightAverage(model, experiment.ema_decay),
-            record_bad_step=BadStepFile(directory / "bad_steps.jsonl", batches.starts),
+            record_bad_step=record,
+            agree=world.mean,
+            accumulating=spread.accumulating,
+            world_size=world.size,
             flops_per_token=flops,
-            peak_flops_per_second=matmul_speed,
+            peak_flops_per_second=matmul_speed * world.size,
         )
     if not outcome.finished:
         of = "" if experiment.planned_steps is None else f" of {experiment.planned_steps:,}"
         say(f"stopped at step {outcome.step:,}{of}, saved in {directory}")
         say("to go on, give the same command again")
-        return stop.exit_code
-    finish(
-        directory,
-        text_name=text_name,
-        device=device,
-        evaluation=outcome.evaluation or validate(last=True),
-        outcome=outcome,
-        flops=round(flops * outcome.progress.tokens),
-        seed=experiment.seed,
-    )
-    show(directory)
+        return int(max(world.gather_json(stop.exit_code)))  # not every process need have had the signal
+    evaluation = outcome.evaluation or validate(last=True)
+
+    def end() -> None:
+        finish(
+            directory,
+            text_name=text_name,
+            device=torch.device("cpu") if how == "fsdp" else device,  # where a model fits that was in shards
+            evaluation=evaluation,
+            outcome=outcome,
+            flops=round(flops * outcome.progress.tokens),
+            seed=experiment.seed,
+        )
+        show(directory)
+
+    world.on_main(end)
     return 0
 
 
-def make_batches(experiment: Experiment, data: PreparedData, device: torch.device) -> WindowBatches:
-    """Return the batches of a run: a pure function of its seed and the step."""
+def make_batches(experiment: Experiment, data: PreparedData, world: World) -> WindowBatches:
+    """Return this process's part of the batches of a run: a pure function of its seed and the step."""
     return _SHUFFLES[experiment.shuffle](
         data.train.tokens,
         batch_size=experiment.batch_size,
         context_length=experiment.model.context_length,
-        device=device,
+        device=world.device,
         seed=experiment.seed,
+        rank=world.rank,
+        world_size=world.size,
     )

@@ -2,19 +2,21 @@
 
 import io
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
 
 import torch
 
-from hornbook.trainer import DivergedError
+from hornbook.trainer import DivergedError, OtherRankError
 
-from .console import complain
+from .console import complain, one_voice
 
 WRONG_INPUT = 2
 DIVERGED = 3
 INTERRUPTED = 130
+OTHER_PROCESS = 1
 
 
 def exit_code_of(program: Callable[[], int]) -> int:
@@ -25,19 +27,23 @@ def exit_code_of(program: Callable[[], int]) -> int:
 
     Returns:
         What the program returns; 2 on wrong input or a disk that is full or can't be written, 3 if the loss
-        diverged, 130 after Ctrl-C.
+        diverged, 130 after Ctrl-C; 1 if another process of the run has failed, which has said why.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal or pipe that lacks a character gets a ?
             stream.reconfigure(errors="replace")
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    is_main = os.environ.get("RANK", "0") == "0"
+    logging.basicConfig(format="%(message)s", level=logging.WARNING if is_main else logging.ERROR)
     # Python dies of SIGTERM where it stands; as an exception it lets go of half-written files first.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         return program()
     except DivergedError as error:
-        complain(f"diverged: {error}. Try a lower --max-lr; the curve so far is in the run's metrics.csv")
+        with one_voice():  # all have
+            complain(f"diverged: {error}. Try a lower --max-lr; the curve so far is in the run's metrics.csv")
         return DIVERGED
+    except OtherRankError:
+        return OTHER_PROCESS
     except KeyboardInterrupt:
         complain("interrupted")
         return INTERRUPTED

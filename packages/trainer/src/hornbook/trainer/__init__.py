@@ -28,6 +28,7 @@ from .precision import LossScale, Precision, allow_tf32, autocast, choose_precis
 from .prefetch import prefetch
 from .progress import Progress
 from .run_directory import RunDirectoryError, check_configuration, recorded_configuration, run_directory
+from .shared_checkpoints import SharedCheckpoints
 from .signals import StopRequest, stop_on_signals
 from .state import seed_everything
 from .tensorboard_sink import TensorBoardSink
@@ -62,6 +63,7 @@ __all__ = [
     "Restored",
     "Row",
     "RunDirectoryError",
+    "SharedCheckpoints",
     "Sink",
     "StopRequest",
     "TensorBoardSink",

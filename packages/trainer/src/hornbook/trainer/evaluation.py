@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .batches import check_window, gather_windows
+from .distributed import World
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # (inputs, targets) -> mean nats a token, 0-d
+
+_ALONE = World()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +43,7 @@ def evaluate(
     token_num_bytes: NDArray[np.int64],
     device: str | torch.device = "cpu",
     max_windows: int | None = None,
+    world: World = _ALONE,
 ) -> Evaluation:
     """Predict every token of the dataset but the first, once, in windows that don't overlap.
 
@@ -55,6 +59,8 @@ def evaluate(
         token_num_bytes: Bytes of text that each id stands for; 0 for special tokens.
         device: Where the loss wants its tokens.
         max_windows: Use only so many windows, evenly spread and always the same ones; all if not given.
+        world: Its processes share the windows, and all get the result for the whole. The loss is called as
+            often in each, since under FSDP each call is one of all together.
 
     Raises:
         ValueError: If the dataset is shorter than a window, or a size is not positive.
@@ -75,28 +81,31 @@ def evaluate(
     num_targets = len(dataset) - 1
     num_full, tail = divmod(num_targets, context_length)
     num_in_all = num_full + (tail > 0)
-    nats, num_tokens, num_bytes, num_windows = 0.0, 0, 0, 0
-
-    def add(starts: NDArray[np.int64], length: int) -> None:
-        nonlocal nats, num_tokens, num_bytes, num_windows
-        inputs, targets = gather_windows(dataset, starts, length, device)
-        nats += float(loss(inputs, targets)) * targets.numel()
-        num_tokens += targets.numel()
-        num_bytes += int(token_num_bytes[targets.cpu().numpy()].sum())
-        num_windows += len(starts)
-
     whole = max_windows is None or max_windows >= num_in_all
     chosen = np.arange(num_full) if whole else _evenly_spread(num_full, max_windows or 0)
+    pieces = [
+        (chosen[first : first + batch_size] * context_length, context_length)
+        for first in range(0, len(chosen), batch_size)
+    ]
+    if whole and tail:
+        pieces.append((np.array([num_full * context_length]), tail))
+    sums = np.zeros(4)  # nats, tokens, bytes, windows
     with torch.no_grad():
-        for first in range(0, len(chosen), batch_size):
-            add(chosen[first : first + batch_size] * context_length, context_length)
-        if whole and tail:
-            add(np.array([num_full * context_length]), tail)
+        for first in range(0, len(pieces), world.size):
+            index = first + world.rank
+            # One that has no piece left does the first again, and doesn't count it.
+            starts, length = pieces[index if index < len(pieces) else 0]
+            inputs, targets = gather_windows(dataset, starts, length, device)
+            mean_nats = float(loss(inputs, targets))
+            if index < len(pieces):
+                num_bytes = token_num_bytes[targets.cpu().numpy()].sum()
+                sums += (mean_nats * targets.numel(), targets.numel(), num_bytes, len(starts))
+    nats, num_tokens, num_bytes, num_windows = world.gather(torch.from_numpy(sums)).sum(0).tolist()
     return Evaluation(
         loss=nats / num_tokens,
         bits_per_byte=nats / math.log(2) / num_bytes if num_bytes else math.inf,
-        num_tokens=num_tokens,
-        num_windows=num_windows,
+        num_tokens=int(num_tokens),
+        num_windows=int(num_windows),
         num_windows_in_all=num_in_all,
     )
 

@@ -1,0 +1,122 @@
+"""The checkpoints of a run of many processes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import Module
+from torch.optim import Optimizer
+
+from .checkpoint import Checkpoints
+from .checkpoint_directory import Restored, restore_checkpoint
+from .distributed import World
+
+
+class SharedCheckpoints:
+    """`Checkpoints` for many processes: rank 0 writes, and all read the one that it has chosen.
+
+    Every process holds the same model and optimizer, so what is written is an ordinary checkpoint: it can be
+    gone on with by one process, or by another number of them. The random generators of the others are in it
+    too; a process that had no part in the run before begins with one of its own.
+
+    Args:
+        checkpoints: Where they are; the directory is on a disk that all processes share.
+        world: The processes. All of them call every method at the same step.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, world: World) -> None:
+        self._checkpoints = checkpoints
+        self._world = world
+
+    def restore(self, model: Module, optimizer: Optimizer) -> Restored | None:
+        """Load the newest checkpoint that verifies into every process; None if there is none.
+
+        Raises:
+            CheckpointError: On rank 0, as `Checkpoints.restore`; so are its other errors.
+            OtherRankError: On the other ranks then.
+        """
+        own: list[Restored | None] = []
+
+        def choose() -> str | None:
+            own.append(self._checkpoints.restore(model, optimizer))
+            return None if own[0] is None else str(own[0].path)
+
+        path = self._world.on_main(choose)
+        if path is None:
+            return None
+        with self._world.together():
+            restored = own[0] if own else restore_checkpoint(Path(path), model, optimizer)
+        if restored is not None and not self._world.is_main:
+            self._restore_random(restored)
+        return restored
+
+    def save(
+        self,
+        step: int,
+        model: Module,
+        optimizer: Optimizer,
+        *,
+        wallclock_seconds: float,
+        extra_tensors: Mapping[str, Tensor] = MappingProxyType({}),
+        extra: Mapping[str, Any] = MappingProxyType({}),
+        metric: float | None = None,
+    ) -> Path:
+        """Take a checkpoint; arguments and errors are those of `Checkpoints.save`, raised on rank 0.
+
+        Args:
+            step: Updates done.
+            model: What is trained.
+            optimizer: What trains it.
+            wallclock_seconds: How long the run has trained.
+            extra_tensors: More tensors, the same on every rank.
+            extra: More values for JSON.
+            metric: Validation loss.
+
+        Raises:
+            OtherRankError: On the other ranks, if rank 0 could not save.
+        """
+        random = {}
+        for name, generator in self._own_random().items():
+            for rank, row in enumerate(self._world.gather(generator)[1:], start=1):
+                random[f"random.{rank}.{name}"] = row
+        with self._world.together():
+            if self._world.is_main:
+                self._checkpoints.save(
+                    step,
+                    model,
+                    optimizer,
+                    wallclock_seconds=wallclock_seconds,
+                    extra_tensors={**extra_tensors, **random},
+                    extra=extra,
+                    metric=metric,
+                )
+        return self._checkpoints.directory / f"step-{step:08d}"
+
+    def wait(self) -> None:
+        """Return when what rank 0 saves is on the disk; raise the error of a save that failed, there."""
+        self._checkpoints.wait()
+
+    def _own_random(self) -> dict[str, Tensor]:
+        """The states of the generators that this process uses."""
+        device = self._world.device
+        cuda = {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
+        return {"cpu": torch.get_rng_state(), **cuda}
+
+    def _restore_random(self, restored: Restored) -> None:
+        prefix = f"random.{self._world.rank}."
+        saved = {
+            name.removeprefix(prefix): t
+            for name, t in restored.extra_tensors.items()
+            if name.startswith(prefix)
+        }
+        if "cpu" not in saved:
+            seed = np.random.SeedSequence([restored.step, self._world.rank]).generate_state(1, np.uint64)
+            torch.manual_seed(int(seed[0]))
+            return
+        torch.set_rng_state(saved["cpu"])
+        if "cuda" in saved and self._world.device.type == "cuda":
+            torch.cuda.set_rng_state(saved["cuda"], self._world.device)
