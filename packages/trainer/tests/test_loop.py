@@ -2,55 +2,17 @@ import math
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-import torch
-from torch import Tensor
 
 from hornbook.trainer import (
     COLUMNS,
-    TIMED_COLUMNS,
-    DivergedError,
-    Evaluation,
     LoopConfig,
-    Row,
     StopRequest,
     read_rows,
 )
-from tiny_run import run_in
-
-
-def untimed_rows(directory: Path) -> list[list[str]]:
-    """The rows of a run without what a clock put into them."""
-    rows = read_rows(directory / "metrics.csv")
-    return [
-        [value for name, value in zip(COLUMNS, row, strict=True) if name not in TIMED_COLUMNS] for row in rows
-    ]
-
-
-def same_bits(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-
-
-class StopAfter:
-    """A sink that asks for a stop when a step is logged, as a signal would."""
-
-    def __init__(self, request: StopRequest, step: int) -> None:
-        self.request, self.step = request, step
-        self.closed = False
-
-    def start(self, step: int) -> None: ...
-
-    def log(self, row: Row) -> None:
-        if row.step == self.step:
-            self.request.signal = signal.SIGINT
-
-    def evaluated(self, step: int, evaluation: Evaluation) -> None: ...
-
-    def close(self) -> None:
-        self.closed = True
+from tiny_run import StopAfter, run_in, same_bits, untimed_rows
 
 
 @pytest.mark.parametrize("stop_step", [1, 7, 13, 20, 39])
@@ -98,37 +60,6 @@ def test_a_killed_process_goes_on_from_its_last_checkpoint_to_the_same_bits(
     _, resumed = run_in(tmp_path / "killed")
     assert same_bits(whole.state_dict(), resumed.state_dict())
     assert untimed_rows(tmp_path / "straight") == untimed_rows(tmp_path / "killed")
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_ends_with_its_exit_code(
-    tmp_path: Path, number: signal.Signals, code: int
-) -> None:
-    script = Path(__file__).with_name("tiny_run.py")
-    with subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdin and process.stdout
-        for line in process.stdout:
-            if int(line) == 5:
-                process.send_signal(number)
-            process.stdin.write(b".")
-            process.stdin.flush()
-    assert process.returncode == code
-    (checkpoint,) = (tmp_path / "checkpoints").glob("step-*")
-    assert int(checkpoint.name[5:]) in {5, 6}  # the signal may come while the next step runs
-
-
-@pytest.mark.parametrize("poison_step", [1, 12])
-def test_an_update_that_is_not_finite_is_never_applied(tmp_path: Path, poison_step: int) -> None:
-    with pytest.raises(DivergedError, match=f"step {poison_step}: loss nan"):
-        run_in(tmp_path, poison_step=poison_step)
-    rows = untimed_rows(tmp_path)
-    assert [int(row[0]) for row in rows] == list(range(1, poison_step))
-    saved = [int(path.name[5:]) for path in sorted((tmp_path / "checkpoints").glob("step-*"))]
-    assert all(step < poison_step for step in saved)
-    # What is on the disk is good: the run goes on from it without the poison.
-    assert run_in(tmp_path)[0].finished
 
 
 def test_the_rows_say_what_happened(tmp_path: Path) -> None:

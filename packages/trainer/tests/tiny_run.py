@@ -6,23 +6,32 @@ python tiny_run.py DIRECTORY [NUM_STEPS]
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from hornbook.optim import AdamW, cosine_schedule
+from hornbook.optim import AdamW, Muon, cosine_schedule, muon_groups
 from hornbook.trainer import (
+    COLUMNS,
+    TIMED_COLUMNS,
     Checkpoints,
     CsvSink,
+    Evaluation,
     LoopConfig,
+    Loss,
     Outcome,
+    Row,
     Sink,
+    StopRequest,
     evaluate,
     random_windows,
+    read_rows,
     seed_everything,
     stop_on_signals,
     train,
@@ -46,52 +55,99 @@ class Bigram(nn.Module):
         return logits
 
 
+def adamw(model: nn.Module) -> Optimizer:
+    return AdamW(model.parameters(), 0.01)
+
+
+def muon(model: nn.Module) -> Optimizer:
+    return Muon(muon_groups(model, 0.1, not_hidden=["table"]), 0.01)
+
+
+def bigram_loss(model: nn.Module) -> Loss:
+    """Mean cross-entropy under the model."""
+
+    def loss(inputs: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+
+    return loss
+
+
 def run_in(
     directory: Path,
     *,
     num_steps: int = 40,
     sinks: Sequence[Sink] = (),
     checkpoint_interval_steps: int = 7,
-    poison_step: int | None = None,
-    **more: Any,
+    loop: Mapping[str, Any] = MappingProxyType({}),
+    make_optimizer: Callable[[nn.Module], Optimizer] = adamw,
+    make_loss: Callable[[nn.Module], Loss] = bigram_loss,
+    make_parts: Callable[[nn.Module], Mapping[str, Any]] = lambda model: {},
+    **parts: Any,
 ) -> tuple[Outcome, Bigram]:
-    """Train in a directory, from its newest checkpoint if it has one."""
+    """Train in a directory, from its newest checkpoint if it has one.
+
+    `loop` has more fields of LoopConfig; `parts`, and `make_parts` from the model, more arguments of `train`.
+    """
     directory.mkdir(exist_ok=True)
     seed_everything(1)
     torch.set_num_threads(1)
     model = Bigram()
-    optimizer = AdamW(model.parameters(), 0.01)
-    calls = 0
-
-    def loss(inputs: Tensor, targets: Tensor) -> Tensor:
-        nonlocal calls
-        calls += model.training
-        value = nn.functional.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
-        return value * float("nan") if calls == poison_step and model.training else value
-
-    outcome = train(
-        LoopConfig(
-            num_steps=num_steps,
-            eval_interval_steps=10,
-            checkpoint_interval_steps=checkpoint_interval_steps,
-        ),
-        model=model,
-        optimizer=optimizer,
-        schedule=cosine_schedule(max_lr=0.01, min_lr=0.001, warmup_steps=5, cosine_steps=num_steps),
-        batches=random_windows(TOKENS, batch_size=4, context_length=CONTEXT_LENGTH, device="cpu", seed=3),
-        loss=loss,
-        evaluate=lambda _last: evaluate(
+    loss = make_loss(model)
+    config: dict[str, Any] = {
+        "num_steps": num_steps,
+        "eval_interval_steps": 10,
+        "checkpoint_interval_steps": checkpoint_interval_steps,
+        **loop,
+    }
+    usual: dict[str, Any] = {
+        "model": model,
+        "optimizer": make_optimizer(model),
+        "schedule": cosine_schedule(max_lr=0.01, min_lr=0.001, warmup_steps=5, cosine_steps=num_steps),
+        "batches": random_windows(TOKENS, batch_size=4, context_length=CONTEXT_LENGTH, device="cpu", seed=3),
+        "loss": loss,
+        "evaluate": lambda _last: evaluate(
             loss,
             TOKENS,
             batch_size=4,
             context_length=CONTEXT_LENGTH,
             token_num_bytes=np.ones(VOCAB_SIZE, np.int64),
         ),
-        checkpoints=Checkpoints(directory / "checkpoints"),
-        sinks=[CsvSink(directory / "metrics.csv"), *sinks],
-        **more,
-    )
+        "checkpoints": Checkpoints(directory / "checkpoints"),
+        "sinks": [CsvSink(directory / "metrics.csv"), *sinks],
+    }
+    outcome = train(LoopConfig(**config), **(usual | parts | dict(make_parts(model))))
     return outcome, model
+
+
+def same_bits(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def untimed_rows(directory: Path) -> list[list[str]]:
+    """The rows of a run without what a clock put into them."""
+    return [
+        [value for name, value in zip(COLUMNS, row, strict=True) if name not in TIMED_COLUMNS]
+        for row in read_rows(directory / "metrics.csv")
+    ]
+
+
+class StopAfter:
+    """A sink that asks for a stop when a step is logged, as a signal would."""
+
+    def __init__(self, request: StopRequest, step: int) -> None:
+        self.request, self.step = request, step
+        self.closed = False
+
+    def start(self, step: int) -> None: ...
+
+    def log(self, row: Row) -> None:
+        if row.step == self.step:
+            self.request.signal = signal.SIGINT
+
+    def evaluated(self, step: int, evaluation: Evaluation) -> None: ...
+
+    def close(self) -> None:
+        self.closed = True
 
 
 class Announce:

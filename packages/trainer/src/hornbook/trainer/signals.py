@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish that the loop grants at its next step."""
+"""Ctrl-C, SIGTERM and SIGUSR1 as a wish that the loop grants at its next step."""
 
 import signal
 import threading
@@ -15,15 +15,19 @@ class StopRequest:
 
     @property
     def exit_code(self) -> int:
-        """128 + the signal's number, as shells count: 130 after Ctrl-C, 143 after SIGTERM; 0 if none came."""
+        """128 + the signal's number, as shells count; 0 if none came.
+
+        130 after Ctrl-C, 143 after SIGTERM, 138 after SIGUSR1 on Linux.
+        """
         return 0 if self.signal is None else 128 + self.signal
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn the first SIGINT or SIGTERM into a request, so that the run can save; the next one acts at once.
+    """Turn the first SIGINT, SIGTERM or SIGUSR1 into a request, so that the run can save; the next one acts.
 
-    Outside the main thread, where Python delivers no signals, nothing is changed.
+    SIGUSR1 is how batch systems warn of the end of a job's time (Slurm's `--signal=USR1@120`). Outside the
+    main thread, where Python delivers no signals, nothing is changed.
 
     Example:
         >>> with stop_on_signals() as stop:
@@ -35,7 +39,10 @@ def stop_on_signals() -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGUSR1"):  # not on Windows
+        numbers.append(signal.SIGUSR1)
+    before = {number: signal.getsignal(number) for number in numbers}
 
     def ask(number: int, _frame: FrameType | None) -> None:
         request.signal = signal.Signals(number)
