@@ -18,7 +18,7 @@ TOKENS_PER_STEP = 4 * 8
 
 
 def losses(*values: float) -> Callable[[bool], Evaluation]:
-    """Evaluations with these losses, one after the other; the last one is thorough, with a loss of its own."""
+    """Evaluations with these losses, one after the other; the last one is thorough, and 0.5."""
     coming = iter(values)
 
     def evaluate(last: bool) -> Evaluation:
