@@ -23,7 +23,7 @@ def test_the_trainer_reads_what_the_tokenizer_writes(num_tokens: int, tmp_path: 
     text.write_text(TEXT, encoding="utf-8", newline="")
     written = tokenizer.encode_file(text, tmp_path / "tokens.bin")
     file = open_token_file(
-        tmp_path / "tokens.bin", vocab_size=num_tokens, tokenizer=tokenizer.fingerprint, verify=True
+        tmp_path / "tokens.bin", vocab_size=num_tokens, tokenizer=tokenizer.fingerprint, verify="always"
     )
     assert file.tokens.tolist() == tokenizer.encode(TEXT)
     assert asdict(file.manifest) == asdict(written)

@@ -117,9 +117,7 @@ def open_prepared(entry: Path) -> PreparedData:
     """
     tokenizer = Tokenizer.load(entry / "tokenizer")
     train, valid = (
-        open_token_file(
-            entry / name, vocab_size=tokenizer.vocab_size, tokenizer=tokenizer.fingerprint, verify=True
-        )
+        open_token_file(entry / name, vocab_size=tokenizer.vocab_size, tokenizer=tokenizer.fingerprint)
         for name in ("train.bin", "valid.bin")
     )
     return PreparedData(entry, tokenizer, train, valid)

@@ -95,13 +95,22 @@ def test_a_second_process_is_refused_and_a_dead_ones_lock_is_none(tmp_path: Path
         assert holder.stdout
         assert holder.stdout.readline() == b"held\n"
         with (
-            pytest.raises(RunDirectoryError, match="is in use by another process"),
+            pytest.raises(RunDirectoryError, match=f"is in use by process {holder.pid} on "),
             run_directory(out, CONFIGURATION, about={}),
         ):
             pass
         holder.kill()
     with run_directory(out, CONFIGURATION, about={}):
         pass
+
+
+def test_another_version_of_the_configuration_is_refused_with_both(tmp_path: Path) -> None:
+    with run_directory(tmp_path / "r", CONFIGURATION, about={}):
+        pass
+    file = tmp_path / "r" / "config.json"
+    file.write_text(file.read_text().replace('"version": 1', '"version": 7'))
+    with pytest.raises(RunDirectoryError, match=r"config\.json has version 7, this hornbook reads version 1"):
+        check_configuration(tmp_path / "r", CONFIGURATION)
 
 
 def test_a_file_cut_short_by_a_full_disk_never_appears(tmp_path: Path) -> None:

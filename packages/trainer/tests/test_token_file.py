@@ -16,7 +16,7 @@ def test_what_is_read_is_what_was_written(
     path = tmp_path_factory.mktemp("tokens") / "t.bin"
     arrays = [np.array(chunk, np.int64) % vocab_size for chunk in chunks]
     manifest = write_token_file(path, iter(arrays), vocab_size=vocab_size, tokenizer="a", text="b")
-    file = open_token_file(path, vocab_size=vocab_size, tokenizer="a", verify=True)
+    file = open_token_file(path, vocab_size=vocab_size, tokenizer="a", verify="always")
     assert file.tokens.tolist() == [token for array in arrays for token in array.tolist()]
     assert file.num_tokens == manifest.num_tokens
     assert file.tokens.dtype.itemsize == (2 if vocab_size == 65_536 else 4)
@@ -59,7 +59,7 @@ def test_a_cut_or_changed_file_is_found(written: Path) -> None:
         open_token_file(written)
     written.write_bytes(b"\1" + raw[1:])
     with pytest.raises(ValueError, match="sha256 is"):
-        open_token_file(written, verify=True)
+        open_token_file(written, verify="always")
 
 
 def test_a_manifest_may_say_where_documents_begin_or_know_nothing_of_it(written: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_manifest_may_say_where_documents_begin_or_know_nothing_of_it(written:
     assert raw.pop("documents") is None
     for more in ({}, {"documents": None}, {"documents": {"end": "<e>", "count": 2, "sha256": "0"}}):
         manifest.write_text(json.dumps(raw | more))
-        file = open_token_file(written, verify=True)
+        file = open_token_file(written, verify="always")
         assert file.manifest.documents == more.get("documents")
         assert file.num_tokens == 100
 

@@ -27,12 +27,14 @@ from .permutation import permuted
 from .precision import LossScale, Precision, allow_tf32, autocast, choose_precision
 from .prefetch import prefetch
 from .progress import Progress
-from .run_directory import RunDirectoryError, check_configuration, recorded_configuration, run_directory
+from .run_directory import check_configuration, recorded_configuration, run_directory
+from .run_lock import RunDirectoryError
 from .shared_checkpoints import SharedCheckpoints
 from .signals import StopRequest, stop_on_signals
 from .state import seed_everything
 from .tensorboard_sink import TensorBoardSink
 from .token_file import TokenFile, TokenManifest, open_token_file, token_dtype, write_token_file
+from .unchanged import known_sha256
 from .wandb_sink import WandbSink
 from .weight_average import WeightAverage
 
@@ -87,6 +89,7 @@ __all__ = [
     "gather_windows",
     "get_batch",
     "joined_world",
+    "known_sha256",
     "load_checkpoint",
     "load_weights",
     "made_directory",

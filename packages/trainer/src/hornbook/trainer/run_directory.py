@@ -1,7 +1,6 @@
 """The directory of a run: one configuration, one process at a time."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,12 +9,10 @@ from typing import Any
 
 from .configuration import first_difference
 from .files import atomic_file, is_leftover, made_directory, remove_leftovers
+from .run_lock import RunDirectoryError, held, is_lock
+from .strict_json import parse_object
 
-_LOCK = ".lock"
-
-
-class RunDirectoryError(ValueError):
-    """The directory can't be used for this run; the message says why and what else to do."""
+_VERSION = 1  # of config.json
 
 
 def check_configuration(directory: Path, configuration: Mapping[str, Any]) -> bool:
@@ -56,16 +53,21 @@ def recorded_configuration(directory: Path) -> Any:
     path = directory / "config.json"
     if not path.exists():
         # Hidden files count as well: a new run that fails removes all it finds here.
-        strangers = sorted(p.name for p in directory.iterdir() if p.name != _LOCK and not is_leftover(p))
+        strangers = sorted(p.name for p in directory.iterdir() if not is_lock(p) and not is_leftover(p))
         if strangers:
             msg = f"{directory} is not empty and holds no run ({strangers[0]} is in it): choose another --out"
             raise RunDirectoryError(msg)
         return None
     try:
-        return json.loads(path.read_bytes())["run"]
-    except (ValueError, KeyError, TypeError) as error:
+        recorded = parse_object(path.read_bytes())
+        version, run = recorded.get("version"), recorded["run"]
+    except (ValueError, KeyError) as error:
         msg = f"{path} is not the configuration of a run: {error!r}"
         raise RunDirectoryError(msg) from error
+    if version != _VERSION:
+        msg = f"{path} has version {version!r}, this hornbook reads version {_VERSION}: choose another --out"
+        raise RunDirectoryError(msg)
+    return run
 
 
 @contextmanager
@@ -87,13 +89,15 @@ def run_directory(
         RunDirectoryError: As for `check_configuration`, and if another process holds the directory.
         OSError: If it can't be made or written.
     """
-    old = check_configuration(directory, configuration)
-    with made_directory(directory), _lock(directory):
+    check_configuration(directory, configuration)  # before anything is made
+    with made_directory(directory), held(directory):
+        old = check_configuration(directory, configuration)  # another process may have been here in between
         try:
             remove_leftovers(directory)
             if not old:
                 with atomic_file(directory / "config.json") as file:
-                    file.write(json.dumps({"run": configuration, "about": about}, indent=2).encode() + b"\n")
+                    recorded = {"version": _VERSION, "run": configuration, "about": about}
+                    file.write(json.dumps(recorded, indent=2).encode() + b"\n")
             yield directory
         except ArithmeticError:  # a run that diverged is a result: its curve stays
             raise
@@ -109,24 +113,3 @@ def _empty(directory: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-@contextmanager
-def _lock(directory: Path) -> Iterator[None]:
-    """Hold the system's lock on a file in the directory; the system frees it however the process ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: two runs in one directory are then the user's to avoid
-        yield
-        return
-    path = directory / _LOCK
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            msg = f"{directory} is in use by another process: wait for it, or choose another --out"
-            raise RunDirectoryError(msg) from None
-        yield
-    finally:
-        os.close(descriptor)

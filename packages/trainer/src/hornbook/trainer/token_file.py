@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import NoneType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .files import atomic_file, sha256_of_file
+from .strict_json import parse_object
+from .unchanged import known_sha256
 
 _VERSION = 1
 
@@ -124,15 +126,21 @@ def open_token_file(
     *,
     vocab_size: int | None = None,
     tokenizer: str | None = None,
-    verify: bool = False,
+    text: str | None = None,
+    verify: Literal["changed", "always", "never"] = "changed",
 ) -> TokenFile:
     """Map a token file after checking it against its manifest.
+
+    Its SHA-256 takes a second a gigabyte to compute. So what was found is written down beside it, and it is
+    read again only when the size or a time of the file has changed, or one of 64 samples, which takes
+    milliseconds. Bits that a disk flips elsewhere by itself are found with "always".
 
     Args:
         path: The token file; `<path>.json` must stand beside it.
         vocab_size: Number of ids the model has; the file must have been made for the same number.
         tokenizer: Fingerprint of the tokenizer at hand; the file must have been made by it.
-        verify: Whether to read the whole file and compare its SHA-256 too.
+        text: SHA-256 of the text at hand; the file must have been made from it.
+        verify: When to read the whole file and compare its SHA-256.
 
     Raises:
         FileNotFoundError: If the file or its manifest is missing.
@@ -149,17 +157,25 @@ def open_token_file(
         found.append(("vocab_size", manifest.vocab_size, vocab_size))
     if tokenizer is not None:
         found.append(("tokenizer", manifest.tokenizer, tokenizer))
-    if verify:
-        found.append(("sha256", sha256_of_file(path), manifest.sha256))
-    for what, value, expected in found:
-        if value != expected:
-            msg = f"token file {path}: {what} is {value}, expected {expected}; encode the text again"
-            raise ValueError(msg)
+    if text is not None:
+        found.append(("text", manifest.text, text))
+    _refuse_differences(path, found)
+    if verify == "changed" and known_sha256(path) == manifest.sha256:
+        verify = "never"
+    if verify != "never":  # also when it is what was written down that is wrong
+        _refuse_differences(path, [("sha256", sha256_of_file(path), manifest.sha256)])
     if manifest.num_tokens == 0:
         return TokenFile(path, manifest, np.empty(0, dtype))  # an empty file can't be mapped
     with path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     return TokenFile(path, manifest, np.frombuffer(mapped, dtype))
+
+
+def _refuse_differences(path: Path, found: list[tuple[str, object, object]]) -> None:
+    for what, value, expected in found:
+        if value != expected:
+            msg = f"token file {path}: {what} is {value}, expected {expected}; encode the text again"
+            raise ValueError(msg)
 
 
 def _manifest_path(path: Path) -> Path:
@@ -171,7 +187,7 @@ def _read_manifest(path: Path) -> TokenManifest:
         msg = f"{path} is missing: a token file is read with the manifest that was written with it"
         raise FileNotFoundError(msg)
     try:
-        manifest = TokenManifest(**json.loads(path.read_bytes()))
+        manifest = TokenManifest(**parse_object(path.read_bytes()))
         for field in fields(TokenManifest):
             allowed = (dict, NoneType) if field.name == "documents" else field.type
             if not isinstance(getattr(manifest, field.name), allowed):  # type: ignore[arg-type]
