@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import Module
 
+from .shards import here
+
 logger = logging.getLogger(__name__)
 
 
@@ -52,7 +54,8 @@ def check_weights(model: Module, step: int, agree: Callable[[Tensor], Tensor]) -
     Raises:
         DivergedError: Naming the first of them.
     """
-    bad = [name for name, param in model.named_parameters() if not bool(param.detach().isfinite().all())]
+    named = model.named_parameters()
+    bad = [name for name, param in named if not bool(here(param.detach()).isfinite().all())]
     if agree(torch.tensor([float(len(bad))], dtype=torch.float64)).item():
         where = bad[0] if bad else "a weight of another process"
         msg = f"step {step}: {where} is not finite: not saved"

@@ -129,6 +129,10 @@ class Checkpoints:
         found = [path for path in self.directory.glob("step-*") if _NAME.fullmatch(path.name)]
         return sorted(found, key=_step)
 
+    def path_of(self, step: int) -> Path:
+        """Return where the checkpoint of a step stands."""
+        return self.directory / f"step-{step:08d}"
+
     def latest(self) -> Path | None:
         """Return the checkpoint that `latest` names, None if it names none."""
         try:
@@ -181,15 +185,8 @@ class Checkpoints:
         """
         began = time.perf_counter()
         self.wait()
-        path = self.directory / f"step-{step:08d}"
-        described: Json = {
-            "step": step,
-            "wallclock_seconds": float(wallclock_seconds),
-            "metric": float(metric) if metric is not None and math.isfinite(metric) else None,
-            "run": dict(self.run),
-            "about": dict(self.about),
-            "extra": dict(extra),
-        }
+        path = self.path_of(step)
+        described = self.described(step, wallclock_seconds, extra, metric)
         contents = contents_of(model, optimizer, extra_tensors, described)
         if self.asynchronous:
             tensors = (contents.model, contents.training, contents.extra)
@@ -260,14 +257,35 @@ class Checkpoints:
             raise CheckpointError(msg)
         return None
 
-    def _write(self, path: Path, contents: Contents) -> None:
-        began = time.perf_counter()
+    def described(
+        self, step: int, wallclock_seconds: float, extra: Mapping[str, Any], metric: float | None
+    ) -> Json:
+        """Return what a checkpoint says of a run beside its tensors."""
+        return {
+            "step": step,
+            "wallclock_seconds": float(wallclock_seconds),
+            "metric": float(metric) if metric is not None and math.isfinite(metric) else None,
+            "run": dict(self.run),
+            "about": dict(self.about),
+            "extra": dict(extra),
+        }
+
+    def make_ready(self) -> None:
+        """Make the directory, and remove from it what a killed save has left."""
         self.directory.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self.directory)
-        write_checkpoint(path, contents)
+
+    def publish(self, path: Path) -> None:
+        """Let `latest` name a checkpoint that is on the disk, and delete those that are not to be kept."""
         with atomic_file(self.directory / _LATEST) as file:
             file.write(f"{path.name}\n".encode())
         self._prune(path)
+
+    def _write(self, path: Path, contents: Contents) -> None:
+        began = time.perf_counter()
+        self.make_ready()
+        write_checkpoint(path, contents)
+        self.publish(path)
         size, seconds = contents.num_bytes, time.perf_counter() - began
         logger.info("checkpoint on disk: %s (%d bytes of tensors in %.3f seconds)", path, size, seconds)
 

@@ -7,34 +7,38 @@
         state.json             step, time, configuration, and what is not a tensor
         manifest.json          size and SHA-256 of the four
 
+Many processes that have a model in shards write `shard-00001-of-00004.safetensors` and so on in place of the
+first three, see `shards.py`; whoever reads puts them together.
+
 Safetensors checks its header, not its payload: a flipped bit would load in silence. The manifest finds it.
 Every byte is hashed as it is loaded, and nothing is given to the model before all of it has been.
 """
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from torch import Tensor
 from torch.nn import Module
 from torch.optim import Optimizer
 
-from . import state
+from . import shards, state
 from .files import atomic_directory, open_regular
 from .hashed_write import Buffer, write_hashed
 from .strict_json import MOST_BYTES, Json, dump, parse_object
-from .tensor_file import Header, encode, read_header, read_tensors
+from .tensor_file import Header, TensorInfo, encode, read_header, read_tensors
+
+T = TypeVar("T")
 
 VERSION = 2
-_MODEL, _TRAINING, _EXTRA = "model.safetensors", "training.safetensors", "extra.safetensors"
-_TENSOR_FILES = (_MODEL, _TRAINING, _EXTRA)
-_STATE, _MANIFEST = "state.json", "manifest.json"
-_FILES = (*_TENSOR_FILES, _STATE)
+_KINDS = ("model", "training", "extra")
+_WHOLE = tuple(f"{kind}.safetensors" for kind in _KINDS)
+STATE, _MANIFEST = "state.json", "manifest.json"
 
 
 class CheckpointError(ValueError):
@@ -65,7 +69,12 @@ class Contents:
     @property
     def num_bytes(self) -> int:
         """Bytes of all tensors, which is nearly those of the directory."""
-        return sum(t.nbytes for ts in (self.model, self.training, self.extra) for t in ts.values())
+        return sum(tensor.nbytes for tensor in self.tensors().values())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all tensors by kind and name, as in shards."""
+        kinds = zip(_KINDS, (self.model, self.training, self.extra), strict=True)
+        return {f"{kind}.{name}": tensor for kind, tensors in kinds for name, tensor in tensors.items()}
 
 
 def contents_of(
@@ -97,21 +106,27 @@ def write_checkpoint(path: Path, contents: Contents) -> None:
     Raises:
         OSError: If the disk is full; the message names the path and the bytes needed.
     """
-    files: dict[str, list[Buffer]] = {
-        _MODEL: encode(contents.model),
-        _TRAINING: encode(contents.training),
-        _EXTRA: encode(contents.extra),
-        _STATE: [contents.state],
-    }
+    encoded = [encode(tensors) for tensors in (contents.model, contents.training, contents.extra)]
+    files: dict[str, list[Buffer]] = {**dict(zip(_WHOLE, encoded, strict=True)), STATE: [contents.state]}
     with atomic_directory(path, needed_bytes=contents.num_bytes, replace=True) as aside:
-        records = write_hashed({aside / name: buffers for name, buffers in files.items()})
-        manifest: Json = {"version": VERSION}
-        for name, buffers in files.items():
-            record = records[aside / name]
-            manifest[name] = {"bytes": record.num_bytes, "sha256": record.sha256}
-            if name != _STATE:
-                manifest[name]["header_sha256"] = hashlib.sha256(buffers[0]).hexdigest()
-        write_hashed({aside / _MANIFEST: [dump(manifest, indent=1)]})
+        write_manifest(aside, write_files(aside, files))
+
+
+def write_files(aside: Path, files: Mapping[str, list[Buffer]]) -> Json:
+    """Write files of a checkpoint and return what its manifest says of them."""
+    records = write_hashed({aside / name: buffers for name, buffers in files.items()})
+    described: Json = {}
+    for name, buffers in files.items():
+        record = records[aside / name]
+        described[name] = {"bytes": record.num_bytes, "sha256": record.sha256}
+        if name != STATE:
+            described[name]["header_sha256"] = hashlib.sha256(buffers[0]).hexdigest()
+    return described
+
+
+def write_manifest(aside: Path, described: Json) -> None:
+    """Write the manifest of a checkpoint, its last file."""
+    write_hashed({aside / _MANIFEST: [dump({"version": VERSION, **described}, indent=1)]})
 
 
 class SavedCheckpoint:
@@ -129,35 +144,74 @@ class SavedCheckpoint:
                 msg = "is in a symbolic link: checkpoints are directories of the run itself"
                 raise ValueError(msg)
             self._manifest = _parse_manifest(_read_small(path / _MANIFEST))
-        for name in _FILES:
+        self.tensor_files = tuple(name for name in self._manifest if name.endswith(".safetensors"))
+        headers: dict[str, Header] = {}
+        for name in (*self.tensor_files, STATE):
             with _damage_named(path / name), open_regular(path / name) as file:
                 size, written = os.fstat(file.fileno()).st_size, self._manifest[name]["bytes"]
                 if size != written:
                     msg = f"has {size:,} bytes, {written:,} were written"
                     raise ValueError(msg)
-                if name != _STATE:
-                    self._header(name, file)
-        with _damage_named(path / _STATE):
-            raw = _read_small(path / _STATE)
-            _compare(hashlib.sha256(raw).hexdigest(), self._manifest[_STATE]["sha256"])
+                if name != STATE:
+                    headers[name] = self._header(name, file)
+        with _damage_named(path / STATE):
+            raw = _read_small(path / STATE)
+            _compare(hashlib.sha256(raw).hexdigest(), self._manifest[STATE]["sha256"])
             self.state = _parse_state(raw)
+        self._in_shards = self.tensor_files != _WHOLE
+        if self._in_shards:
+            with _damage_named(path):
+                self._infos = shards.whole_infos(headers.values())
+        else:
+            self._infos = {
+                f"{kind}.{tensor}": info
+                for kind, name in zip(_KINDS, _WHOLE, strict=True)
+                for tensor, info in headers[name].tensors.items()
+            }
 
-    def read(self, name: str, check: Callable[[Header], None] = lambda _: None) -> dict[str, Tensor]:
-        """Load the tensors of one file; what is returned is what was hashed.
+    def infos(self, kind: str) -> dict[str, TensorInfo]:
+        """Return what the tensors of a kind are: "model", "training" or "extra"."""
+        return under(f"{kind}.", self._infos)
+
+    def read(self, *kinds: str, like: shards.Like = lambda *_: None) -> list[dict[str, Tensor]]:
+        """Load the tensors of these kinds; what is returned is what was hashed.
 
         Args:
-            name: Of the file.
-            check: Raises if it has no use for such tensors, before any of them is read.
+            kinds: "model", "training", "extra".
+            like: Tells of each tensor for which cut one it is read: then only the part that is in this
+                process is returned.
         """
-        with open_regular(self.path / name) as file:
-            with _damage_named(self.path / name):
-                header = self._header(name, file)
-            check(header)
-            with _damage_named(self.path / name):
-                digest = hashlib.sha256(header.raw)
-                tensors = read_tensors(file, header, digest.update)
-                _compare(digest.hexdigest(), self._manifest[name]["sha256"])
-        return tensors
+
+        def like_of(name: str, shape: tuple[int, ...]) -> Tensor | None:
+            kind, _, rest = name.partition(".")
+            return like(kind, rest, shape)
+
+        wanted = {name: info for name, info in self._infos.items() if name.partition(".")[0] in kinds}
+        parts = {}
+        if self._in_shards:
+            parts = shards.empty_parts(wanted, like_of)
+            for name in self.tensor_files:
+                header, tensors = self._read_file(name)
+                for tensor, region in shards.regions_in(header):
+                    if tensor in parts:
+                        shards.copy_overlap(tensors[tensor], region, *parts[tensor])
+            whole = {name: part for name, (part, _) in parts.items()}
+        else:
+            whole = {}
+            for kind in kinds:
+                tensors = self._read_file(f"{kind}.safetensors")[1]
+                for tensor in list(tensors):
+                    name = f"{kind}.{tensor}"
+                    whole[name] = shards.part_of(tensors.pop(tensor), like_of(name, wanted[name].shape))
+        return [under(f"{kind}.", whole) for kind in kinds]
+
+    def _read_file(self, name: str) -> tuple[Header, dict[str, Tensor]]:
+        with _damage_named(self.path / name), open_regular(self.path / name) as file:
+            header = self._header(name, file)
+            digest = hashlib.sha256(header.raw)
+            tensors = read_tensors(file, header, digest.update)
+            _compare(digest.hexdigest(), self._manifest[name]["sha256"])
+        return header, tensors
 
     def _header(self, name: str, file: BinaryIO) -> Header:
         header = read_header(file)
@@ -167,13 +221,13 @@ class SavedCheckpoint:
             raise ValueError(msg)
         return header
 
-    def restored(self) -> Restored:
+    def restored(self, extra_tensors: Mapping[str, Tensor]) -> Restored:
         """Where a run that is restored from it stands."""
         return Restored(
             step=self.state["step"],
             wallclock_seconds=self.state["wallclock_seconds"],
             path=self.path,
-            extra_tensors=self.read(_EXTRA),
+            extra_tensors=extra_tensors,
             extra=self.state["extra"],
             metric=self.state["metric"],
         )
@@ -186,7 +240,7 @@ def verify_checkpoint(path: Path) -> None:
         CheckpointError: Naming the first file that is missing, cut or changed.
     """
     saved = SavedCheckpoint(path)
-    for name in _TENSOR_FILES:
+    for name in saved.tensor_files:
         with _damage_named(path / name), open_regular(path / name) as file:
             _compare(hashlib.file_digest(file, "sha256").hexdigest(), saved._manifest[name]["sha256"])
 
@@ -202,13 +256,17 @@ def restore_checkpoint(path: Path, model: Module, optimizer: Optimizer) -> Resto
     """
     saved = SavedCheckpoint(path)
     state.check_parameter_groups(optimizer, saved.state["optimizer"])
-    weights = saved.read(_MODEL, lambda header: _check_fit(model, saved, header))
-    training = saved.read(_TRAINING)
-    restored = saved.restored()
+    state.check_model_tensors(model, saved.infos("model"), saved.state["aliases"])
+    like = shards.cut_tensors(model, optimizer)
+    weights, training, extra = saved.read(*_KINDS, like=like)
+    for kind, tensors in (("training", training), ("extra", extra)):
+        for name, part in tensors.items():
+            target = like(kind, name, saved.infos(kind)[name].shape)
+            tensors[name] = part if target is None else shards.joined(part, target)
     state.load_model_tensors(model, weights, saved.state["aliases"])
     state.load_optimizer_tensors(optimizer, under("optimizer.", training), saved.state["optimizer"])
     state.load_random_tensors(under("random.", training))
-    return restored
+    return saved.restored(extra)
 
 
 def load_weights(path: Path, model: Module) -> Restored:
@@ -219,19 +277,15 @@ def load_weights(path: Path, model: Module) -> Restored:
         ValueError: If it is whole but of another model.
     """
     saved = SavedCheckpoint(path)
-    weights = saved.read(_MODEL, lambda header: _check_fit(model, saved, header))
-    restored = saved.restored()
+    state.check_model_tensors(model, saved.infos("model"), saved.state["aliases"])
+    weights, extra = saved.read("model", "extra")
     state.load_model_tensors(model, weights, saved.state["aliases"])
-    return restored
+    return saved.restored(extra)
 
 
-def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors whose name begins with `prefix`, without it."""
+def under(prefix: str, tensors: Mapping[str, T]) -> dict[str, T]:
+    """Return the values whose name begins with `prefix`, without it."""
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-
-
-def _check_fit(model: Module, saved: SavedCheckpoint, header: Header) -> None:
-    state.check_model_tensors(model, header.tensors, saved.state["aliases"])
 
 
 def _read_small(path: Path) -> bytes:
@@ -243,11 +297,13 @@ def _parse_manifest(raw: bytes) -> Json:
     manifest = parse_object(raw)
     _check_version(manifest)
     # The names come from here, never from the manifest: it can't point elsewhere.
-    if manifest.keys() != {"version", *_FILES} or dump(manifest, indent=1) != raw:
+    in_shards = shards.shard_names(len(manifest) - 2)
+    possible = [("version", *files, STATE) for files in (_WHOLE, in_shards)]
+    if tuple(manifest) not in possible or dump(manifest, indent=1) != raw:
         msg = f"is not as it was written: it names {', '.join(map(repr, manifest))[:200]}"
         raise ValueError(msg)
-    for name in _FILES:
-        expected = {"bytes": int, "sha256": str} | ({} if name == _STATE else {"header_sha256": str})
+    for name in manifest.keys() - {"version"}:
+        expected = {"bytes": int, "sha256": str} | ({} if name == STATE else {"header_sha256": str})
         if {key: type(value) for key, value in manifest[name].items()} != expected:
             msg = f"says of {name} {str(manifest[name])[:200]}"
             raise ValueError(msg)

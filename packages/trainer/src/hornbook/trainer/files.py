@@ -42,7 +42,7 @@ def atomic_file(path: Path, *, needed_bytes: int | None = None) -> Iterator[Bina
     """
     aside = _aside(path)
     try:
-        with _named_when_full(path, needed_bytes):
+        with named_when_full(path, needed_bytes):
             with aside.open("wb") as file:
                 yield file
                 file.flush()
@@ -86,7 +86,7 @@ def atomic_directory(path: Path, *, needed_bytes: int | None = None, replace: bo
     aside = _aside(path)
     with made_directory(path.parent):
         try:
-            with _named_when_full(path, needed_bytes):
+            with named_when_full(path, needed_bytes):
                 aside.mkdir()
                 yield aside
                 for file in sorted(aside.rglob("*")):
@@ -215,7 +215,7 @@ def _aside(path: Path) -> Path:
 
 
 @contextmanager
-def _named_when_full(path: Path, needed_bytes: int | None) -> Iterator[None]:
+def named_when_full(path: Path, needed_bytes: int | None) -> Iterator[None]:
     """Say which file found no room and how much it wanted; safetensors wraps the system's error."""
     try:
         yield

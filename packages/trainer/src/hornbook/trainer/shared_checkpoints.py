@@ -1,6 +1,7 @@
 """The checkpoints of a run of many processes."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,16 +13,28 @@ from torch.nn import Module
 from torch.optim import Optimizer
 
 from .checkpoint import Checkpoints
-from .checkpoint_directory import Restored, restore_checkpoint
+from .checkpoint_directory import (
+    STATE,
+    Contents,
+    Restored,
+    contents_of,
+    restore_checkpoint,
+    write_files,
+    write_manifest,
+)
 from .distributed import World
+from .files import atomic_directory, named_when_full
+from .shards import encode_shard, is_cut, shard_names
+from .strict_json import Json
 
 
 class SharedCheckpoints:
-    """`Checkpoints` for many processes: rank 0 writes, and all read the one that it has chosen.
+    """`Checkpoints` for many processes: one set of them, of which all read the one that rank 0 has chosen.
 
-    Every process holds the same model and optimizer, so what is written is an ordinary checkpoint: it can be
-    gone on with by one process, or by another number of them. The random generators of the others are in it
-    too; a process that had no part in the run before begins with one of its own.
+    Where every process holds the same model and optimizer, rank 0 writes an ordinary checkpoint. Where they
+    are in shards (FSDP), each process writes its own, and waits until all are on the disk. Either can be gone
+    on with by any number of processes, in shards or not, and opened by one. Torch's random generators of all
+    processes are in it; one that had no part in the run before begins with one of its own.
 
     Args:
         checkpoints: Where they are; the directory is on a disk that all processes share.
@@ -83,18 +96,48 @@ class SharedCheckpoints:
         for name, generator in self._own_random().items():
             for rank, row in enumerate(self._world.gather(generator)[1:], start=1):
                 random[f"random.{rank}.{name}"] = row
-        with self._world.together():
-            if self._world.is_main:
-                self._checkpoints.save(
-                    step,
-                    model,
-                    optimizer,
-                    wallclock_seconds=wallclock_seconds,
-                    extra_tensors={**extra_tensors, **random},
-                    extra=extra,
-                    metric=metric,
-                )
-        return self._checkpoints.directory / f"step-{step:08d}"
+        extra_tensors = {**extra_tensors, **random}
+        if any(is_cut(param) for param in model.parameters()):
+            described = self._checkpoints.described(step, wallclock_seconds, extra, metric)
+            contents = contents_of(model, optimizer, extra_tensors, described)
+            self._write_shards(self._checkpoints.path_of(step), contents)
+        else:
+            with self._world.together():
+                if self._world.is_main:
+                    self._checkpoints.save(
+                        step,
+                        model,
+                        optimizer,
+                        wallclock_seconds=wallclock_seconds,
+                        extra_tensors=extra_tensors,
+                        extra=extra,
+                        metric=metric,
+                    )
+        return self._checkpoints.path_of(step)
+
+    def _write_shards(self, path: Path, contents: Contents) -> None:
+        world = self._world
+        # What is the same everywhere is written once.
+        tensors = {name: t for name, t in contents.tensors().items() if world.is_main or is_cut(t)}
+        with ExitStack() as held:
+
+            def begin() -> str:
+                self._checkpoints.make_ready()
+                size = contents.num_bytes
+                return str(held.enter_context(atomic_directory(path, needed_bytes=size, replace=True)))
+
+            aside = Path(world.on_main(begin))
+            name = shard_names(world.size)[world.rank]
+            with world.together(), named_when_full(path / name, None):
+                written = write_files(aside, {name: encode_shard(tensors)})
+            manifest: Json = {}
+            for described in world.gather_json(written):
+                manifest |= described
+            with world.together():
+                if world.is_main:
+                    write_manifest(aside, manifest | write_files(aside, {STATE: [contents.state]}))
+                    held.close()
+                    self._checkpoints.publish(path)
 
     def wait(self) -> None:
         """Return when what rank 0 saves is on the disk; raise the error of a save that failed, there."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import Module
 from torch.optim import Optimizer
 
+from .shards import here, is_cut
 from .strict_json import Json
 from .tensor_file import TensorInfo, infos_of
 
@@ -52,7 +53,9 @@ def model_tensors(model: Module) -> tuple[Tensors, dict[str, str]]:
     aliases: dict[str, str] = {}
     seen: dict[tuple[int, torch.Size, tuple[int, ...]], str] = {}
     for name, tensor in _plain_state(model).items():
-        key = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        # The part of a cut tensor that is here may be empty, and lie nowhere.
+        place = id(tensor) if is_cut(tensor) else tensor.data_ptr()
+        key = (place, tensor.shape, tensor.stride())
         if tensor.numel() and key in seen:
             aliases[name] = seen[key]
         else:
@@ -79,10 +82,10 @@ def check_model_tensors(model: Module, saved: Mapping[str, TensorInfo], aliases:
 
 
 def load_model_tensors(model: Module, tensors: Mapping[str, Tensor], aliases: Mapping[str, str]) -> None:
-    """Copy saved tensors into the model, which they fit."""
+    """Copy saved tensors, of cut ones the parts that are here, into the model, which they fit."""
     with torch.no_grad():
         for name, tensor in _plain_state(model).items():
-            tensor.copy_(tensors[aliases.get(name, name)])
+            here(tensor).copy_(tensors[aliases.get(name, name)])
 
 
 def optimizer_tensors(optimizer: Optimizer) -> tuple[Tensors, Json]:
