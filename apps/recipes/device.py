@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -56,6 +57,11 @@ def why_no_compile(device: torch.device) -> str | None:
 
         return None if has_triton() else "Triton is not installed or doesn't know this GPU"
     return f"it is not dependable on {device.type}"
+
+
+def compile_cache() -> Path:
+    """Return where what torch.compile made is kept, for all runs of this user: the next one starts faster."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "hornbook" / "compile"
 
 
 def matmul_flops_per_second(

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +13,7 @@ from .device import choose_device, choose_preset, fit
 from .experiment import PRESETS, Experiment, PresetName
 from .prepare import check_vocab_size
 from .processes import ParallelFlag
+from .sinks import SinkFlags
 from .texts import TextFlags
 
 
@@ -22,6 +23,7 @@ class TrainFlags:
 
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
     texts: Annotated[TextFlags, tyro.conf.arg(name="")]
+    sinks: Annotated[SinkFlags, tyro.conf.arg(name="")] = field(default_factory=SinkFlags)
     preset: PresetName
     """Where the settings come from that no flag gives; by default gpu on CUDA and demo elsewhere."""
     device: str | None = None

@@ -2,15 +2,11 @@
 
 import hashlib
 import json
-import platform
 import shutil
-import sys
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from hornbook.accounting import num_parameters
 from hornbook.trainer import (
@@ -22,6 +18,7 @@ from hornbook.trainer import (
     run_directory,
 )
 
+from .about import about
 from .console import say
 from .describe import describe
 from .device import choose_device, why_no_compile
@@ -44,7 +41,8 @@ def run(flags: TrainFlags) -> int:
         DivergedError: If the loss is no longer finite.
     """
     with joined_world(choose_device(flags.device)) as world, ExitStack() as held:
-        allow_tf32(world.device)
+        if allow_tf32(world.device):
+            say("float32 matrix products use TF32")
         begun = world.on_main(lambda: _begin(flags, world, held))
         if begun is None:
             return 0
@@ -57,6 +55,7 @@ def run(flags: TrainFlags) -> int:
             flags.parallel,
             Path(begun["directory"]),
             begun["text"],
+            flags.sinks,
         )
 
 
@@ -76,6 +75,7 @@ def _begin(flags: TrainFlags, world: World, held: ExitStack) -> dict[str, str] |
     if experiment.compile and (reason := why_no_compile(device)):
         msg = f"--compile can't be used: {reason}; give --no-compile"
         raise ValueError(msg)
+    flags.sinks.check()
     texts = choose_texts(flags.texts)
     say(f"text: {texts.name}")
     say(f"preset: {flags.preset} on {device}" + ("" if flags.device else " (chosen by device; see --help)"))
@@ -100,7 +100,7 @@ def _begin(flags: TrainFlags, world: World, held: ExitStack) -> dict[str, str] |
         show(out)
         return None
     check_room(out, experiment)
-    directory = held.enter_context(run_directory(out, configuration, about=_about(device)))
+    directory = held.enter_context(run_directory(out, configuration, about=about(device)))
     data = prepare(
         texts,
         **digests,
@@ -140,20 +140,3 @@ def default_out(texts: Texts, preset: str, configuration: dict[str, Any]) -> Pat
     """Return the directory that belongs to these settings: the same command finds its run again."""
     digest = hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:8]
     return Path("runs") / f"{texts.slug}-{preset}-{digest}"
-
-
-def _about(device: torch.device) -> dict[str, Any]:
-    """What a reader of the run may want to know of where it began."""
-    name = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else platform.processor() or platform.machine()
-    )
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "device": f"{device} ({name})",
-        "threads": torch.get_num_threads(),
-        "system": platform.platform(),
-        "command": sys.argv,
-    }

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,7 +12,6 @@ from hornbook.trainer import (
     BadStep,
     BadStepFile,
     Checkpoints,
-    CsvSink,
     Evaluation,
     LossScale,
     SharedCheckpoints,
@@ -19,23 +19,30 @@ from hornbook.trainer import (
     WindowBatches,
     World,
     autocast,
+    checkpoint_activations,
+    compiled,
     epoch_windows,
     evaluate,
     parallelize,
     random_windows,
+    recorded_configuration,
     seed_everything,
     stop_on_signals,
     train,
 )
 
-from .console import ConsoleSink, say
+from .about import about
+from .console import say
 from .describe import describe
+from .device import compile_cache
 from .experiment import Experiment
 from .finish import finish, show
 from .prepare import PreparedData
 from .processes import ParallelFlag, choose_parallel
+from .sinks import SinkFlags, make_sinks
 
 _SHUFFLES = {"windows": random_windows, "epochs": epoch_windows}
+_FILES_ONLY = SinkFlags()
 
 
 def train_experiment(
@@ -45,6 +52,7 @@ def train_experiment(
     parallel: ParallelFlag,
     directory: Path,
     text_name: str,
+    sink_flags: SinkFlags = _FILES_ONLY,
 ) -> int:
     """Train, or go on training, in a run's directory; finish it when it is at its end.
 
@@ -60,9 +68,10 @@ def train_experiment(
     how = choose_parallel(parallel, experiment, world)
     seed_everything(experiment.seed)
     model = TransformerLM(experiment.model, device=device)
+    if experiment.activation_checkpointing:
+        checkpoint_activations(model.layers)
     matmul_speed = describe(experiment, device)
-    if world.is_main:
-        data.tokenizer.save(directory / "tokenizer")
+    recorded = world.on_main(lambda: _record(data, directory))
     batches = make_batches(experiment, data, world)
     if experiment.compile and how == "fsdp":  # block by block, around which FSDP gathers
         for block in model.layers:
@@ -99,10 +108,18 @@ def train_experiment(
             schedule=experiment.rate(),
             schedule_by="fraction" if experiment.by_fraction else "step",
             batches=batches,
-            loss=torch.compile(loss, dynamic=False) if experiment.compile and how != "fsdp" else loss,
+            loss=compiled(loss, cache=compile_cache()) if experiment.compile and how != "fsdp" else loss,
             evaluate=validate,
-            checkpoints=SharedCheckpoints(Checkpoints(directory / "checkpoints"), world),
-            sinks=[CsvSink(directory / "metrics.csv"), ConsoleSink(experiment.loop)] if world.is_main else [],
+            checkpoints=SharedCheckpoints(
+                Checkpoints(
+                    directory / "checkpoints",
+                    keep_best=int(experiment.loop.keep_best),
+                    run=recorded,
+                    about=about(device),
+                ),
+                world,
+            ),
+            sinks=make_sinks(sink_flags, directory, experiment.loop, recorded) if world.is_main else [],
             stop=stop,
             loss_scale=LossScale() if experiment.precision == "fp16" else None,
             average=None if experiment.ema_decay is None else WeightAverage(model, experiment.ema_decay),
@@ -134,6 +151,16 @@ def train_experiment(
 
     world.on_main(end)
     return 0
+
+
+def _record(data: PreparedData, directory: Path) -> dict[str, Any]:
+    """Save the tokenizer with the run, and return all that the run depends on, for its checkpoints."""
+    data.tokenizer.save(directory / "tokenizer")
+    return {
+        **recorded_configuration(directory),
+        "tokenizer": data.tokenizer.fingerprint,
+        "tokens": {"train": data.train.manifest.sha256, "valid": data.valid.manifest.sha256},
+    }
 
 
 def make_batches(experiment: Experiment, data: PreparedData, world: World) -> WindowBatches:

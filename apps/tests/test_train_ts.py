@@ -49,7 +49,7 @@ def test_a_run_ends_with_everything_it_promises(
     names = {path.name for path in run.iterdir()}
     assert names == {
         ".lock", "checkpoints", "config.json", "curve.png", "curve.svg",
-        "metrics.csv", "results.json", "samples.txt", "tokenizer",
+        "metrics.csv", "metrics.jsonl", "results.json", "samples.txt", "tokenizer",
     }  # fmt: skip
     assert (
         (run / "metrics.csv")
@@ -161,6 +161,49 @@ def test_bf16_autocast_runs_and_learns(tmp_path: Path, texts: tuple[Path, Path])
     assert train(*arguments(tmp_path, *texts, "--precision=bf16")) == 0
     losses = [float(row[1]) for row in read_rows(tmp_path / "run" / "metrics.csv")]
     assert losses[-1] < losses[0]
+
+
+def test_every_way_to_train_goes_through_to_a_story(tmp_path: Path, texts: tuple[Path, Path]) -> None:
+    more = [
+        "--micro-batch-size=1",
+        "--shuffle=epochs",
+        "--precision=fp16",
+        "--ema-decay=0.9",
+        "--optimizer=muon",
+        "--schedule=trapezoid",
+        "--decay-fraction=0.5",
+        "--warmup-fraction=0.2",
+        "--activation-checkpointing",
+        "--patience=9",
+        "--keep-best",
+        "--max-skipped-steps=2",
+        "--max-tokens=320",
+        "--tensorboard",
+    ]
+    assert train(*arguments(tmp_path, *texts, *more)) == 0
+    run = tmp_path / "run"
+    rows = read_rows(run / "metrics.csv")
+    assert [row[0] for row in rows] == [str(step) for step in range(1, 11)]  # 320 tokens are 10 steps of 32
+    rates = [float(row[COLUMNS.index("lr")]) for row in rows]
+    assert rates[:2] == pytest.approx([3e-3, 6e-3])  # two steps of warmup, to the preset's rate
+    assert rates[5] == pytest.approx(6e-3)
+    assert rates[-1] == pytest.approx(3e-4)
+    evaluated = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in evaluated if "evaluation" in line] == [4, 8, 10]
+    assert len(list((run / "tensorboard").iterdir())) == 1
+    recorded = json.loads((run / "checkpoints" / "step-00000010" / "state.json").read_text())
+    assert recorded["run"]["experiment"]["ema_decay"] == 0.9
+    assert recorded["run"].keys() == {"experiment", "text", "tokenizer", "tokens"}
+    assert {"hornbook", "commit", "torch"} <= recorded["about"].keys()
+
+
+def test_a_run_by_the_clock_ends_when_its_time_is_up(tmp_path: Path, texts: tuple[Path, Path]) -> None:
+    more = ["--num-steps=None", "--max-seconds=0.5", "--warmup-fraction=0.1"]
+    assert train(*arguments(tmp_path, *texts, *more)) == 0
+    rows = read_rows(tmp_path / "run" / "metrics.csv")
+    column = COLUMNS.index("wallclock_time")
+    assert float(rows[-1][column]) >= 0.5 > float(rows[-2][column])
+    assert float(rows[-1][COLUMNS.index("lr")]) < float(rows[len(rows) // 2][COLUMNS.index("lr")])
 
 
 def test_generate_streams_from_a_run(tmp_path: Path, texts: tuple[Path, Path]) -> None:
