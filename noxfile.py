@@ -104,6 +104,16 @@ def openai(session: nox.Session) -> None:
 
 
 @nox.session
+def accounting(session: nox.Session) -> None:
+    """Compare accounting with running models on 300 shapes, and the largest batches of GPT-2 XL. Minutes.
+
+    Prints the errors of the peaks. Arguments go to pytest.
+    """
+    paths = ("tests/test_accounting_against_model.py", "tests/test_accounting_memory.py")
+    uv_run_root(session, "pytest", *paths, "-rP", *session.posargs, HORNBOOK_NUM_SHAPES="300")
+
+
+@nox.session
 def e2e(session: nox.Session) -> None:
     """The main job as a user runs it: train, stop, resume, generate. Minutes."""
     uv_run_root(session, "pytest", "apps", "tests", "-m", "e2e", *session.posargs)

@@ -12,7 +12,22 @@ from .flops import (
 )
 from .formulas import SYMBOLS
 from .inference import cached_ledger, decode_ledger, generation_flops, kv_cache_bytes, prefill_ledger
-from .parameters import ParameterRow, num_non_embedding_parameters, num_parameters, parameter_ledger
+from .memory import (
+    MemoryPhase,
+    MemoryRow,
+    Precision,
+    StepSettings,
+    TrainingMemory,
+    max_batch_size,
+    training_memory,
+)
+from .parameters import (
+    ParameterRow,
+    num_non_embedding_parameters,
+    num_parameters,
+    num_vector_parameters,
+    parameter_ledger,
+)
 from .presets import (
     GPT2_LARGE,
     GPT2_MEDIUM,
@@ -25,7 +40,7 @@ from .presets import (
 )
 from .shape import FeedForward, Norm, Position, Shape, TransformerShape
 from .tables import ledger_table
-from .units import format_count, format_flops, format_seconds
+from .units import format_bytes, format_count, format_flops, format_seconds, parse_bytes
 
 __all__ = [
     "GPT2_LARGE",
@@ -39,15 +54,21 @@ __all__ = [
     "TINYSTORIES",
     "Attention",
     "FeedForward",
+    "MemoryPhase",
+    "MemoryRow",
     "Norm",
     "OperationRow",
     "ParameterRow",
     "Phase",
     "Position",
+    "Precision",
     "Shape",
+    "StepSettings",
+    "TrainingMemory",
     "TransformerShape",
     "cached_ledger",
     "decode_ledger",
+    "format_bytes",
     "format_count",
     "format_flops",
     "format_seconds",
@@ -56,11 +77,15 @@ __all__ = [
     "generation_flops",
     "kv_cache_bytes",
     "ledger_table",
+    "max_batch_size",
     "num_non_embedding_parameters",
     "num_parameters",
+    "num_vector_parameters",
     "parameter_ledger",
+    "parse_bytes",
     "prefill_ledger",
     "training_flops",
     "training_ledger",
+    "training_memory",
     "training_seconds",
 ]

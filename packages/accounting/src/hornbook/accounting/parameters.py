@@ -124,3 +124,22 @@ def num_non_embedding_parameters(shape: TransformerShape) -> int:
         for row in parameter_ledger(shape)
         if row.component not in ("token embedding", "position embedding", "output head")
     )
+
+
+def num_vector_parameters(shape: TransformerShape) -> int:
+    """Count the parameters outside of matrices: gains, biases, scalars. Weight decay usually leaves them out.
+
+    Args:
+        shape: A model's config or a `Shape`.
+
+    Raises:
+        ValueError: If the shape is impossible.
+        TypeError: If a size is not an int.
+
+    Example:
+        >>> from hornbook.accounting import TINYSTORIES
+        >>> num_vector_parameters(TINYSTORIES)  # nine gains of 512
+        4608
+    """
+    matrices = ("token embedding", "position embedding", "output head", "attention", "feed-forward")
+    return sum(row.count for row in parameter_ledger(shape) if not row.component.startswith(matrices))

@@ -1,24 +1,32 @@
-"""Ledgers as plain text."""
+"""Ledgers as text for the terminal, Markdown, LaTeX, CSV and JSON."""
 
-from collections.abc import Sequence
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, fields
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
 
-from .flops import OperationRow
-from .parameters import ParameterRow
+TableFormat: TypeAlias = Literal["text", "markdown", "latex", "csv", "json"]
+"""How a table is written; csv and json have the numbers as they are, the others as people read them."""
+
+Row: TypeAlias = Sequence[Any]
 
 
-def ledger_table(rows: Sequence[ParameterRow] | Sequence[OperationRow]) -> str:
-    """Align a ledger for the terminal, with its sums as the last line.
+def ledger_table(rows: Sequence[Any], format: TableFormat = "text", *, total: bool = True) -> str:  # noqa: A002
+    """Write the rows of a ledger, with the sums of its numbers as the last line.
 
     Args:
-        rows: A `parameter_ledger` or a `forward_ledger`.
+        rows: Any ledger of this package.
+        format: "text", "markdown", "latex" (booktabs), "csv" or "json".
+        total: Whether the sums are written; csv and json never have them.
 
     Returns:
         Lines without a newline at the end.
 
     Raises:
-        ValueError: If there are no rows.
+        ValueError: If there are no rows or the format is unknown.
 
     Example:
         >>> from hornbook.accounting import TINYSTORIES, parameter_ledger
@@ -36,11 +44,40 @@ def ledger_table(rows: Sequence[ParameterRow] | Sequence[OperationRow]) -> str:
     if not rows:
         msg = "a ledger has at least one row, got none"
         raise ValueError(msg)
-    cells = [astuple(row) for row in rows]
     names = [field.name for field in fields(rows[0])]
-    lines = [names, *([_cell(value) for value in values] for values in cells), _totals(cells)]
+    values = [astuple(row) for row in rows]
+    return table(names, values, format, total=_totals(values) if total else None)
+
+
+def table(
+    names: Sequence[str],
+    rows: Sequence[Row],
+    format: TableFormat = "text",  # noqa: A002
+    *,
+    total: Row | None = None,
+) -> str:
+    """Write rows of values under their names.
+
+    Args:
+        names: One for each column.
+        rows: Strings, ints, floats (shares, written as per cent) or None.
+        format: As for `ledger_table`.
+        total: A last row; not in csv and json.
+
+    Raises:
+        ValueError: If the format is unknown.
+    """
+    if format not in _WRITERS:
+        msg = f"format must be one of {', '.join(map(repr, _WRITERS))}, got {format!r}"
+        raise ValueError(msg)
+    return _WRITERS[format](names, rows, total)
+
+
+def text_table(names: Sequence[str], rows: Sequence[Row], total: Row | None = None) -> str:
+    """Align columns for the terminal: numbers to the right."""
+    lines = [list(names), *([_cell(value) for value in row] for row in _with(rows, total))]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    numeric = [not isinstance(value, str) for value in cells[0]]
+    numeric = _numeric(rows)
     return "\n".join(
         "  ".join(
             cell.rjust(width) if number else cell.ljust(width)
@@ -50,13 +87,77 @@ def ledger_table(rows: Sequence[ParameterRow] | Sequence[OperationRow]) -> str:
     )
 
 
-def _totals(rows: list[tuple[Any, ...]]) -> list[str]:
+def _markdown(names: Sequence[str], rows: Sequence[Row], total: Row | None) -> str:
+    rule = ["--:" if number else "---" for number in _numeric(rows)]
+    lines = [list(names), rule, *([_cell(value) for value in row] for row in _with(rows, total))]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _latex(names: Sequence[str], rows: Sequence[Row], total: Row | None) -> str:
+    columns = "".join("r" if number else "l" for number in _numeric(rows))
+    body = [_latex_line(row) for row in rows]
+    if total is not None:
+        body += ["\\midrule", _latex_line(total)]
+    head = [f"\\begin{{tabular}}{{{columns}}}", "\\toprule", _latex_line(names), "\\midrule"]
+    return "\n".join([*head, *body, "\\bottomrule", "\\end{tabular}"])
+
+
+def _latex_line(row: Row) -> str:
+    return " & ".join(_latex_cell(_cell(value)) for value in row) + " \\\\"
+
+
+# What LaTeX reads as a sign of its own, and our letters that need mathematics.
+_LATEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "\\": "\\textbackslash{}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "·": "$\\cdot$",
+    "²": "$^2$",
+    "³": "$^3$",
+    "ᵀ": "$^{\\mathsf T}$",
+    "√": "$\\surd$",
+}
+
+
+def _latex_cell(text: str) -> str:
+    return "".join(_LATEX.get(sign, sign) for sign in text)
+
+
+def _csv(names: Sequence[str], rows: Sequence[Row], _: Row | None) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(rows)
+    return file.getvalue().removesuffix("\n")
+
+
+def _json(names: Sequence[str], rows: Sequence[Row], _: Row | None) -> str:
+    return json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=2, ensure_ascii=False)
+
+
+_WRITERS: Mapping[str, Callable[[Sequence[str], Sequence[Row], Row | None], str]] = MappingProxyType(
+    {"text": text_table, "markdown": _markdown, "latex": _latex, "csv": _csv, "json": _json}
+)
+
+
+def _with(rows: Sequence[Row], total: Row | None) -> Sequence[Row]:
+    return rows if total is None else [*rows, total]
+
+
+def _numeric(rows: Sequence[Row]) -> list[bool]:
+    return [all(not isinstance(value, str) for value in column) for column in zip(*rows, strict=True)]
+
+
+def _totals(rows: Sequence[Row]) -> list[Any]:
     """The sum of each column of numbers, the word in the first column, nothing in the others."""
-    sums = ["" if isinstance(column[0], str) else _cell(sum(column)) for column in zip(*rows, strict=True)]
+    sums = ["" if isinstance(column[0], str) else sum(column) for column in zip(*rows, strict=True)]
     return ["total", *sums[1:]]
 
 
 def _cell(value: object) -> str:
+    if value is None:
+        return ""
     if isinstance(value, float):
         return f"{value:.2%}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

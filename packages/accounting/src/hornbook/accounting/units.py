@@ -24,6 +24,54 @@ _SECONDS = (
     (1e-3, " ms"),
     (1e-6, " µs"),
 )
+_BYTES = ((1e12, " TB"), (1e9, " GB"), (1e6, " MB"), (1e3, " kB"), (1.0, " B"))
+_BYTE_UNITS = {"B": 1} | {
+    f"{prefix}{end}": base**power
+    for end, base in (("B", 1000), ("iB", 1024))
+    for power, prefix in enumerate(("k" if base == 1000 else "K", "M", "G", "T"), start=1)
+}
+
+
+def format_bytes(num_bytes: float) -> str:
+    """Write a number of bytes; GB is 10^9.
+
+    Args:
+        num_bytes: The number, at least 0.
+
+    Raises:
+        ValueError: If it is negative or not finite.
+        TypeError: If it is not a number.
+
+    Example:
+        >>> format_bytes(8_508_230_400), format_bytes(512)
+        ('8.51 GB', '512 B')
+    """
+    require_number("num_bytes", num_bytes, zero=True)
+    return _format(num_bytes, _BYTES)
+
+
+def parse_bytes(text: str) -> int:
+    """Read a number of bytes with a unit: GB is 10^9, GiB is 2^30, and so are the others.
+
+    Args:
+        text: A number and B, kB, MB, GB, TB, KiB, MiB, GiB or TiB.
+
+    Raises:
+        ValueError: If it is something else, or not more than 0.
+
+    Example:
+        >>> parse_bytes("80GB"), parse_bytes("80 GiB")
+        (80000000000, 85899345920)
+    """
+    number = text.rstrip("kKMGTiB")
+    unit = text[len(number) :]
+    try:
+        num_bytes = float(number) * _BYTE_UNITS[unit]
+    except (KeyError, ValueError):
+        msg = f"bytes are a number and one of {', '.join(_BYTE_UNITS)}, such as 80GB or 80GiB, got {text!r}"
+        raise ValueError(msg) from None
+    require_number("bytes", num_bytes)
+    return int(num_bytes)
 
 
 def format_count(count: float) -> str:

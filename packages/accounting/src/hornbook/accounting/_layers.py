@@ -1,0 +1,247 @@
+"""The layers of `hornbook.nn` in sizes: each function follows the forward pass of what it is named after.
+
+What a layer keeps for its backward pass, and what it makes on the way, is read from its code as it runs
+without a compiler: `x @ W.T` for Linear, the passes written by hand for RMSNorm, SwiGLU and RoPE, the loss in
+chunks. A test compares every byte with the running model. Sizes are numbers; a `width` is bytes a number.
+"""
+
+from dataclasses import dataclass, field
+
+from ._tape import Grads, Node, Parameter, Storage, Tape, Value
+from .shape import Shape
+
+
+@dataclass(eq=False)
+class Model:
+    """The parameters by name, and how the model computes.
+
+    Args:
+        shape: A checked shape.
+        tape: Where all of it happens.
+        autocast: Whether matrix products run in bfloat16.
+        fused: Whether attention is torch's fused kernel.
+    """
+
+    shape: Shape
+    tape: Tape
+    autocast: bool
+    fused: bool
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+    first_value: Value | None = None
+
+    def parameter(self, name: str, numbers: str) -> Parameter:
+        """The parameter of that name."""
+        return self.parameters.setdefault(name, Parameter(numbers))
+
+    @property
+    def width(self) -> int:
+        """Of what a matrix product gives."""
+        return 2 if self.autocast else 4
+
+
+def cast(model: Model, x: Value, width: int, numbers: str) -> Value:
+    """`x.to(dtype)`: x itself where it has that width."""
+    if x.width == width:
+        return x
+    tape, before = model.tape, f"{x.width}·{numbers}"
+    return Value(tape.new(f"{width}·{numbers}"), width, tape.record([x.node], lambda: [tape.new(before)]))
+
+
+def add(model: Model, x: Value, y: Value, numbers: str) -> Value:
+    """`x + y`: keeps nothing; as wide as the wider."""
+    tape, widths = model.tape, (x.width, y.width)
+    width = max(widths)
+
+    def backward() -> Grads:
+        assert tape.gradient is not None
+        return [tape.gradient if own == width else tape.new(f"{own}·{numbers}") for own in widths]
+
+    return Value(tape.new(f"{width}·{numbers}"), width, tape.record([x.node, y.node], backward))
+
+
+def embedding(model: Model, name: str) -> Value:
+    """Rows of a table: keeps the ids, which are the batch's; its gradient is a whole table, made twice."""
+    tape = model.tape
+
+    def backward() -> Grads:
+        zeros = tape.new("4·V·d")
+        grad = tape.new("4·V·d")
+        del zeros
+        return [grad]
+
+    leaf = model.parameter(name, "V·d")
+    return Value(tape.new("4·T·d"), 4, tape.record([leaf], backward))
+
+
+def linear(model: Model, x: Value, name: str, operation: str, sizes: tuple[str, str, str]) -> Value:
+    """`x @ W.T`: keeps x. Under autocast each keeps bfloat16 copies of its own, of x and of W."""
+    tape, width = model.tape, model.width
+    inputs, outputs, weights = sizes
+    target: Node | Parameter | None = model.parameter(name, weights)
+    weight: Storage | None = None
+    if model.autocast:
+        weight = tape.new(f"2·{weights}")
+        target = tape.record([target], lambda: [tape.new(f"4·{weights}")])
+        tape.keep(operation, weight_in_bfloat16=weight)
+    x = cast(model, x, width, inputs)
+    tape.keep(operation, input=x.storage)
+
+    def backward() -> Grads:
+        grad_weight = tape.new(f"{width}·{weights}")
+        return [tape.new(f"{width}·{inputs}"), grad_weight]
+
+    return Value(
+        tape.new(f"{width}·{outputs}"), width, tape.record([x.node, target], backward, (x.storage, weight))
+    )
+
+
+def rms_norm(
+    model: Model, x: Value, name: str, operation: str, sizes: tuple[str, str, str], *, copies: bool = False
+) -> Value:
+    """The norm: keeps x in float32 and one number a vector.
+
+    With `copies`, its backward pass copies a product that does not lie in order.
+    """
+    tape, width = model.tape, x.width
+    numbers, vectors, gains = sizes
+    x = cast(model, x, 4, numbers)
+    inverse_rms = tape.new(f"4·{vectors}")
+    tape.keep(operation, input=x.storage, inverse_rms=inverse_rms)
+
+    def backward() -> Grads:
+        grad = tape.new(f"4·{numbers}")
+        copy = tape.new(f"4·{numbers}") if copies else None
+        dot = tape.new(f"4·{vectors}")
+        del copy
+        copy = tape.new(f"4·{numbers}") if copies else None
+        grad_gain = tape.new(f"4·{gains}")
+        del copy
+        square, product = tape.new(f"4·{vectors}"), tape.new(f"4·{vectors}")
+        del dot, square, product
+        return [grad, grad_gain]
+
+    leaf = model.parameter(name, gains)
+    y = Value(tape.new(f"4·{numbers}"), 4, tape.record([x.node, leaf], backward, (x.storage, inverse_rms)))
+    return cast(model, y, width, numbers)
+
+
+def learned_mix(model: Model, x: Value, y: Value, name: str, operation: str, numbers: str) -> Value:
+    """`w[0] * x + w[1] * y`: keeps both."""
+    tape = model.tape
+    leaf = model.parameter(name, "2")
+
+    def term(value: Value) -> Value:
+        size = f"{value.width}·{numbers}"
+        tape.keep(operation, input=value.storage)
+
+        def backward() -> Grads:
+            grad, product = tape.new(size), tape.new(size)
+            del product
+            return [grad, tape.new("8")]
+
+        # float32 scalars of no axis leave the width of x as it is.
+        return Value(tape.new(size), value.width, tape.record([value.node, leaf], backward, [value.storage]))
+
+    first = term(x)
+    return add(model, first, term(y), numbers)
+
+
+def swiglu(model: Model, gate: Value, x: Value, numbers: str) -> Value:
+    """The gate by hand: keeps both of its inputs."""
+    tape, size = model.tape, f"{x.width}·{numbers}"
+    tape.keep("SwiGLU", W1_x=gate.storage, W3_x=x.storage)
+
+    def backward() -> Grads:
+        sigmoid, slope, grad_x = tape.new(size), tape.new(size), tape.new(size)
+        del sigmoid
+        return [slope, grad_x]
+
+    return Value(
+        tape.new(size), x.width, tape.record([gate.node, x.node], backward, (gate.storage, x.storage))
+    )
+
+
+def silu(model: Model, x: Value, numbers: str) -> Value:
+    """`x * sigmoid(x)` by autograd: keeps both factors."""
+    tape, size = model.tape, f"{x.width}·{numbers}"
+    sigmoid = tape.new(size)
+    tape.keep("SiLU", input=x.storage, sigmoid=sigmoid)
+
+    def sigmoid_backward() -> Grads:
+        return [tape.new(size)]
+
+    node = tape.record([x.node], sigmoid_backward, [sigmoid])
+
+    def backward() -> Grads:
+        return [tape.new(size), tape.new(size)]
+
+    return Value(tape.new(size), x.width, tape.record([x.node, node], backward, (x.storage, sigmoid)))
+
+
+def squared_relu(model: Model, x: Value, numbers: str) -> Value:
+    """`x.clamp(min=0).square()` by autograd: keeps the input of each."""
+    tape, size = model.tape, f"{x.width}·{numbers}"
+    positive = tape.new(size)
+    tape.keep("ReLU²", input=x.storage, positive_part=positive)
+
+    def clamp_backward() -> Grads:
+        mask = tape.new(numbers)
+        grad = tape.new(size)
+        del mask
+        return [grad]
+
+    def square_backward() -> Grads:
+        power, twice, grad = tape.new(size), tape.new(size), tape.new(size)
+        del power, twice
+        return [grad]
+
+    node = tape.record([x.node], clamp_backward, [x.storage])
+    return Value(tape.new(size), x.width, tape.record([node], square_backward, [positive]))
+
+
+def rotate(model: Model, x: Value, operation: str, numbers: str) -> Value:
+    """RoPE: keeps one complex number a pair and position."""
+    tape, width = model.tape, x.width
+    cos, sin = tape.new("2·S·k"), tape.new("2·S·k")
+    x = cast(model, x, 4, numbers)
+    turns = tape.new("4·S·k")
+    tape.keep(operation, turns=turns)
+
+    def backward() -> Grads:
+        conjugate = tape.new("4·S·k")
+        grad = tape.new(f"4·{numbers}")
+        del conjugate
+        return [grad]
+
+    y = cast(
+        model, Value(tape.new(f"4·{numbers}"), 4, tape.record([x.node], backward, [turns])), width, numbers
+    )
+    del cos, sin
+    return y
+
+
+def split_heads(model: Model, x: Value, numbers: str) -> Value:
+    """A view; after explicit attention its gradient is copied into the order of the projection."""
+    if model.fused:
+        return x
+    tape, size = model.tape, f"{x.width}·{numbers}"
+    return Value(x.storage, x.width, tape.record([x.node], lambda: [tape.new(size)]))
+
+
+def fused_attention(model: Model, query: Value, key: Value, value: Value) -> Value:
+    """Torch's kernel: keeps its inputs, its output and one number a query."""
+    tape, width = model.tape, model.width
+    output = tape.new(f"{width}·T·d")
+    kept = tape.keep(
+        "attention",
+        queries=query.storage,
+        keys=key.storage,
+        values=value.storage,
+        output=output,
+        logarithms_of_sums=tape.new("4·B·h·S"),
+    ).values()
+
+    def backward() -> Grads:
+        return [tape.new(f"{width}·T·d"), tape.new(f"{width}·T·g·k"), tape.new(f"{width}·T·g·k")]
+
+    return Value(output, width, tape.record([query.node, key.node, value.node], backward, kept))

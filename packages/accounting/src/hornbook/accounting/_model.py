@@ -1,0 +1,171 @@
+"""The whole model and its loss in sizes, as `hornbook.nn` runs them."""
+
+from functools import partial
+
+from ._explicit_attention import explicit_attention
+from ._layers import (
+    Model,
+    add,
+    cast,
+    embedding,
+    fused_attention,
+    learned_mix,
+    linear,
+    rms_norm,
+    rotate,
+    silu,
+    split_heads,
+    squared_relu,
+    swiglu,
+)
+from ._tape import Grads, Storage, Value
+
+_STREAM = ("T·d", "T", "d")
+
+
+def hidden(model: Model, *, checkpointing: bool) -> Value:
+    """What the head sees: embedding, blocks, final norm."""
+    shape = model.shape
+    embedded = embedding(model, "lm_head" if shape.tied_embeddings else "token_embeddings")
+    x = embedded
+    positions = model.tape.new("8·S")
+    for layer in range(shape.num_layers):
+        if checkpointing:
+            model.tape.keep("checkpoint", positions=positions)
+            run = partial(_block_of, model, embedded, layer, positions)
+            x = model.tape.checkpoint(run, x)
+        else:
+            x = block(model, x, embedded, layer)
+    if not checkpointing:  # else its blocks hold it until they have run again
+        model.first_value = None
+    if shape.norm == "pre":
+        x = rms_norm(model, x, "ln_final", "final norm", _STREAM)
+    return x
+
+
+def _block_of(model: Model, embedded: Value, layer: int, _: Storage, x: Value) -> Value:
+    return block(model, x, embedded, layer)
+
+
+def block(model: Model, x: Value, embedded: Value, layer: int) -> Value:
+    """Attention, then feed-forward, each around the residual stream."""
+    if model.shape.embedding_shortcut:
+        x = learned_mix(model, x, embedded, f"{layer}.embedding_shortcut", "embedding shortcut", "T·d")
+    for part, number in ((attention, 1), (feed_forward, 2)):
+        name, operation = f"{layer}.ln{number}", "norms of the block"
+        if model.shape.norm == "pre":
+            x = add(model, x, part(model, rms_norm(model, x, name, operation, _STREAM), layer), "T·d")
+        else:
+            x = add(model, x, part(model, x, layer), "T·d")
+        if model.shape.norm == "post":
+            x = rms_norm(model, x, name, operation, _STREAM)
+    return x
+
+
+def attention(model: Model, x: Value, layer: int) -> Value:
+    """Projections, norms of queries and keys, RoPE, value residual, the kernel, the output projection."""
+    shape, operation = model.shape, "Q, K, V projections"
+    wide, narrow = ("T·d", "T·d", "d²"), ("T·d", "T·g·k", "d·g·k")
+    query = split_heads(model, linear(model, x, f"{layer}.q", operation, wide), "T·d")
+    key = split_heads(model, linear(model, x, f"{layer}.k", operation, narrow), "T·g·k")
+    value = split_heads(model, linear(model, x, f"{layer}.v", operation, narrow), "T·g·k")
+    if shape.qk_norm:
+        sizes, kv_sizes = ("T·d", "B·h·S", "k"), ("T·g·k", "B·g·S", "k")
+        copies = model.fused
+        query = rms_norm(model, query, f"{layer}.q_norm", "norms of Q, K", sizes, copies=copies)
+        key = rms_norm(model, key, f"{layer}.k_norm", "norms of Q, K", kv_sizes, copies=copies)
+    if shape.position == "rope":
+        query, key = rotate(model, query, "RoPE", "T·d"), rotate(model, key, "RoPE", "T·g·k")
+    if shape.value_residual:
+        if layer == 0:
+            value = model.first_value = model.tape.stand_in(value, model.first_value)
+        else:
+            assert model.first_value is not None
+            name = f"{layer}.value_residual"
+            value = learned_mix(model, value, model.first_value, name, "value residual", "T·g·k")
+    kernel = fused_attention if model.fused else explicit_attention
+    mixed = kernel(model, query, key, value)
+    return linear(model, mixed, f"{layer}.output", "output projection", wide)
+
+
+def feed_forward(model: Model, x: Value, layer: int) -> Value:
+    """SwiGLU, or two matrices around an activation."""
+    up, down = ("T·d", "T·f", "d·f"), ("T·f", "T·d", "d·f")
+    gate = linear(model, x, f"{layer}.w1", "feed-forward W1, W3", up)
+    if model.shape.ffn == "swiglu":
+        inner = swiglu(model, gate, linear(model, x, f"{layer}.w3", "feed-forward W1, W3", up), "T·f")
+    else:
+        activation = silu if model.shape.ffn == "silu" else squared_relu
+        inner = activation(model, gate, "T·f")
+        x = gate  # MLP holds no name for its inner tensors, SwiGLU none either
+    del gate
+    return linear(model, inner, f"{layer}.w2", "feed-forward W2", down)
+
+
+def chunked_loss(model: Model, x: Value, *, chunk_tokens: int, softcap: bool) -> Value:
+    """`linear_cross_entropy`: each chunk's logits become its gradient, in the forward pass."""
+    tape, width = model.tape, model.width
+    head = tape.new("2·V·d") if model.autocast else None
+    rows = cast(model, x, width, "T·d").storage
+    pieces = []
+    grad_weight: Storage | None = None
+    logits = slope = exps = slopes = None
+    for size in _chunks(tape.num_bytes("T"), chunk_tokens):
+        numbers = f"{size}·V"
+        logits = _logits(model, numbers, softcap=softcap)
+        if softcap:
+            slope = _slope(model, numbers)
+        exps = logits  # in place
+        small = [tape.new(f"4·{size}") for _ in range(7)]
+        slopes = tape.new(f"2·{numbers}") if model.autocast else exps
+        pieces.append(tape.new(f"{width}·{size}·d"))
+        if grad_weight is None:
+            grad_weight = tape.new(f"{width}·V·d")
+            if model.autocast:
+                grad_weight = tape.new("4·V·d")
+        elif model.autocast:
+            product = tape.new("2·V·d")
+            del product
+    joined = tape.new(f"{width}·T·d")
+    grad_hidden = tape.new("4·T·d") if width == 2 else joined
+    del head, rows, pieces, logits, slope, exps, slopes, joined, small
+    assert grad_weight is not None
+    kept = tape.keep(
+        "head and loss", gradient_of_the_input=grad_hidden, gradient_of_the_head=grad_weight
+    ).values()
+    del grad_hidden, grad_weight
+
+    def backward() -> Grads:
+        return [tape.new("4·T·d"), tape.new("4·V·d")]
+
+    leaf = model.parameter("lm_head", "V·d")
+    return Value(tape.new("4"), 4, tape.record([x.node, leaf], backward, kept))
+
+
+def _chunks(num_tokens: int, chunk_tokens: int) -> list[int]:
+    """Tokens of each chunk."""
+    sizes = [chunk_tokens] * (num_tokens // chunk_tokens)
+    if num_tokens % chunk_tokens:
+        sizes.append(num_tokens % chunk_tokens)
+    return sizes
+
+
+def _logits(model: Model, numbers: str, *, softcap: bool) -> Storage:
+    tape, width = model.tape, model.width
+    logits = tape.new(f"{width}·{numbers}")
+    if softcap:
+        quotient = tape.new(f"{width}·{numbers}")
+        bent = tape.new(f"{width}·{numbers}")
+        del quotient
+        logits, bent = tape.new(f"{width}·{numbers}"), logits
+        del bent
+    return logits if width == 4 else tape.new(f"4·{numbers}")
+
+
+def _slope(model: Model, numbers: str) -> Storage:
+    quotient = model.tape.new(f"4·{numbers}")
+    square = model.tape.new(f"4·{numbers}")
+    del quotient
+    slope = model.tape.new(f"4·{numbers}")
+    del square
+    return slope

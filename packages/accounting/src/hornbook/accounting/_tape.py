@@ -1,0 +1,189 @@
+"""Automatic differentiation of sizes: which tensors exist when, without a tensor.
+
+A `Storage` is the memory of a tensor. Its bytes count from the moment it is made until nothing holds it:
+Python's own rule, and so that of the model whose forward pass is followed here. A `Tape` remembers operations
+as nodes, which hold what their backward passes need, and runs them backward as torch's engine does: the
+latest first, and what one held is gone before the next runs.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from .formulas import evaluate
+
+Grads: TypeAlias = "list[Storage]"
+Backward: TypeAlias = "Callable[[], Grads]"
+"""Gives the gradients of an operation's inputs, in their order. `Tape.gradient` is that of its output."""
+
+
+class Storage:
+    """The memory of one tensor.
+
+    Args:
+        tape: Whose live bytes it counts to.
+        formula: Its bytes.
+    """
+
+    __slots__ = ("formula", "num_bytes", "tape")
+
+    def __init__(self, tape: "Tape", formula: str) -> None:
+        self.tape = tape
+        self.formula = formula
+        self.num_bytes = tape.num_bytes(formula)
+        tape.live += self.num_bytes
+        tape.peak = max(tape.peak, tape.live)
+
+    def __del__(self) -> None:
+        self.tape.live -= self.num_bytes
+
+
+@dataclass(slots=True, eq=False)
+class Parameter:
+    """A leaf, whose gradient stays: the sum of what its uses give."""
+
+    numbers: str
+    grad: Storage | None = None
+    accumulates: bool = False
+    """Whether its gradient is there from a batch before, and grows in place."""
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """An operation that was run, until its backward pass is."""
+
+    inputs: "Sequence[Node | Parameter | None]"
+    backward: "Backward | None" = None
+    kept: "Iterable[Storage | None]" = ()
+
+
+@dataclass(slots=True, eq=False)
+class Value:
+    """A tensor: its memory, the bytes of each number, and what made it."""
+
+    storage: Storage
+    width: int
+    node: Node | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A tensor that is kept for the backward pass, by the first operation that keeps it."""
+
+    operation: str
+    tensor: str
+    formula: str
+    num_bytes: int
+
+
+@dataclass(eq=False)
+class Tape:
+    """Live bytes, their peak, and the operations that wait for their backward pass."""
+
+    symbols: Mapping[str, int]
+    live: int = 0
+    peak: int = 0
+    saved: list[Saved] = field(default_factory=list)
+    gradient: Storage | None = None
+    """What arrived at the operation that runs backward. It goes after that, unless the operation drops it."""
+    _recording: bool = True
+    _nodes: list[Node] = field(default_factory=list)
+    _pending: dict[Node, Storage] = field(default_factory=dict)
+    _known: set[int] = field(default_factory=set)
+    _sizes: dict[str, int] = field(default_factory=dict)
+
+    def num_bytes(self, formula: str) -> int:
+        """The value of a formula, computed once."""
+        if formula not in self._sizes:
+            self._sizes[formula] = evaluate(formula, self.symbols)
+        return self._sizes[formula]
+
+    def new(self, formula: str) -> Storage:
+        """Memory of so many bytes."""
+        return Storage(self, formula)
+
+    def keep(self, operation: str, **tensors: Storage) -> dict[str, Storage]:
+        """Write down that an operation keeps tensors, but for those that one before it keeps; return them.
+
+        While nothing is recorded nothing is kept, and nothing returned.
+        """
+        if not self._recording:
+            return {}
+        for tensor, storage in tensors.items():
+            # What is kept is there until the backward pass, so its id is nobody else's before that.
+            if id(storage) not in self._known:
+                self._known.add(id(storage))
+                name = tensor.replace("_", " ")
+                self.saved.append(Saved(operation, name, storage.formula, storage.num_bytes))
+        return tensors
+
+    def record(
+        self,
+        inputs: "Sequence[Node | Parameter | None]",
+        backward: Backward,
+        kept: "Iterable[Storage | None]" = (),
+    ) -> Node | None:
+        """Remember how to go back through an operation, and what it keeps; None while nothing is recorded."""
+        if not self._recording:
+            return None
+        node = Node(inputs, backward, kept)
+        self._nodes.append(node)
+        return node
+
+    def stand_in(self, value: Value, before: Value | None) -> Value:
+        """A value that is used outside of its checkpointed block; run again, it takes the gradients."""
+        if value.node is None:
+            value = Value(value.storage, value.width, Node(()))
+        if before is not None and before.node in self._pending:
+            assert value.node is not None
+            self._pending[value.node] = self._pending.pop(before.node)
+        return value
+
+    def backward(self, node: Node, grad: Storage) -> None:
+        """Run everything backward from one operation and the gradient of its output."""
+        self._pending[node] = grad
+        del grad
+        self._run(0)
+
+    def checkpoint(self, block: Callable[[Value], Value], x: Value) -> Value:
+        """Run a block that keeps its input alone, and run it again when its gradient comes."""
+        self._recording = False
+        out = block(x)
+        self._recording = True
+        self.keep("checkpoint", input_of_the_block=x.storage)
+
+        def backward() -> Grads:
+            first, written = len(self._nodes), len(self.saved)
+            again = block(x)
+            del self.saved[written:]
+            assert again.node is not None and self.gradient is not None
+            self._pending[again.node], self.gradient = self.gradient, None
+            del again
+            self._run(first)
+            return []
+
+        out.node = self.record([], backward)
+        return out
+
+    def _run(self, first: int) -> None:
+        """Run the nodes backward that were recorded after the first so many."""
+        while len(self._nodes) > first:
+            node = self._nodes.pop()
+            if node not in self._pending:
+                continue
+            assert node.backward is not None
+            self.gradient = self._pending.pop(node)
+            grads = node.backward()
+            inputs = node.inputs
+            # Whoever still knows the node holds nothing by it.
+            self.gradient, node.inputs, node.backward, node.kept = None, (), None, ()
+            for target in inputs:
+                self._give(target, grads.pop(0))
+
+    def _give(self, target: Node | Parameter | None, grad: Storage) -> None:
+        if isinstance(target, Node):
+            before = self._pending.pop(target, None)
+            # torch adds in place where it may, but not to tensors of a class of their own, as fake ones are.
+            self._pending[target] = grad if before is None else self.new(grad.formula)
+        elif target is not None and not target.accumulates:
+            target.grad = grad if target.grad is None else self.new(grad.formula)

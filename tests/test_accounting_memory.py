@@ -1,0 +1,240 @@
+"""The memory of hornbook.accounting is that of hornbook.nn, tensor by tensor: neither imports the other."""
+
+import os
+import random
+import sys
+from dataclasses import asdict, replace
+from typing import Any, get_args
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import Module
+
+from hornbook.accounting import (
+    GPT2_XL,
+    TINYSTORIES,
+    Attention,
+    Precision,
+    Shape,
+    StepSettings,
+    max_batch_size,
+    training_memory,
+)
+from hornbook.accounting.dry_run import DryRun, dry_run, dry_run_table
+from hornbook.nn import TransformerConfig, TransformerLM
+from hornbook.optim import AdamW, decay_groups
+from hornbook.trainer import checkpoint_activations
+from reference_lm import configs
+
+# How many shapes nobody picked, and whether the large ones run: `nox -s accounting` takes all.
+NUM_SHAPES = int(os.environ.get("HORNBOOK_NUM_SHAPES", "12"))
+ALL = "HORNBOOK_NUM_SHAPES" in os.environ
+
+
+def seen(
+    config: TransformerConfig,
+    batch_size: int,
+    seq: int,
+    *,
+    precision: Precision = "fp32",
+    checkpointing: bool = False,
+    optimizer: bool = True,
+) -> DryRun:
+    """A dry run of the model, which is never allocated."""
+    with FakeTensorMode():
+        model = TransformerLM(config)
+        if checkpointing:
+            checkpoint_activations(model.layers)
+        ids = torch.zeros(batch_size, seq, dtype=torch.int64)
+        batch = [ids, torch.zeros_like(ids)]
+
+    def make_optimizer(model: Module) -> AdamW:
+        return AdamW(decay_groups(model, 0.1), 1e-3)
+
+    return dry_run(
+        model,
+        batch,
+        precision=precision,
+        optimizer=make_optimizer if optimizer else None,
+    )
+
+
+def settings_of(config: TransformerConfig, precision: Precision, *, checkpointing: bool) -> StepSettings:
+    """What the formulas must be told of a model that runs on a CPU."""
+    return StepSettings(
+        precision=precision,
+        attention="explicit" if config.attention == "explicit" else "fused",
+        checkpointing=checkpointing,
+        logit_softcap=config.logit_softcap is not None,
+    )
+
+
+def config_of(shape: Shape, attention: Attention = "fused") -> TransformerConfig:
+    fields = asdict(shape)
+    assert not fields.pop("biases")
+    return TransformerConfig(**fields, attention=attention)
+
+
+@settings(deadline=None, max_examples=NUM_SHAPES)
+@given(
+    config=configs(),
+    batch_size=st.integers(1, 4),
+    precision=st.sampled_from(get_args(Precision)),
+    checkpointing=st.booleans(),
+    data=st.data(),
+)
+def test_what_is_saved_is_what_the_model_saves_to_the_byte(
+    config: TransformerConfig, batch_size: int, precision: Precision, checkpointing: bool, data: st.DataObject
+) -> None:
+    seq = data.draw(st.integers(1, config.context_length))
+    run = seen(config, batch_size, seq, precision=precision, checkpointing=checkpointing, optimizer=False)
+    how = settings_of(config, precision, checkpointing=checkpointing)
+    memory = training_memory(config, how, batch_size=batch_size, sequence_length=seq)
+    assert memory.saved_bytes == run.saved_bytes
+
+
+def test_what_a_real_step_saves_is_what_a_dry_one_does() -> None:
+    config = config_of(replace(TINYSTORIES, context_length=32))
+    model = TransformerLM(config)
+    ids = torch.randint(config.vocab_size, (2, 32))
+    known = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers(), ids)}
+    saved: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = model.loss(ids, ids)
+    how = StepSettings()
+    assert sum(saved.values()) == training_memory(config, how, batch_size=2).saved_bytes
+    loss.backward()  # type: ignore[no-untyped-call]
+
+
+def realistic(random_: random.Random) -> tuple[Shape, StepSettings, int]:
+    """A shape that somebody might train, and how."""
+    num_kv_heads, group = random_.choice([2, 4, 8]), random_.choice([1, 1, 2])
+    num_heads = num_kv_heads * group
+    d_model = num_heads * random_.choice([16, 32, 64])
+    shape = Shape(
+        vocab_size=random_.choice([1_000, 4_096, 10_000, 32_000]),
+        context_length=random_.choice([64, 128, 256, 512]),
+        num_layers=random_.randint(2, 6),
+        d_model=d_model,
+        num_heads=num_heads,
+        num_kv_heads=num_kv_heads,
+        d_ff=random_.choice([2 * d_model, 4 * d_model, max(64, d_model * 8 // 3 // 64 * 64)]),
+        norm=random_.choice(["pre", "pre", "post", "none"]),
+        position=random_.choice(["rope", "rope", "none"]),
+        ffn=random_.choice(["swiglu", "swiglu", "silu", "relu2"]),
+        tied_embeddings=random_.random() < 0.4,
+        qk_norm=random_.random() < 0.4,
+        value_residual=random_.random() < 0.3,
+        embedding_shortcut=random_.random() < 0.3,
+    )
+    how = StepSettings(
+        precision=random_.choice(get_args(Precision)),
+        attention=random_.choice(get_args(Attention)),
+        checkpointing=random_.random() < 0.3,
+        logit_softcap=random_.random() < 0.2,
+    )
+    return shape, how, random_.choice([1, 2, 4, 8, 16, 32])
+
+
+def peak_error(shape: Shape, how: StepSettings, batch_size: int) -> float:
+    config = replace(config_of(shape, how.attention), logit_softcap=5.0 if how.logit_softcap else None)
+    run = seen(
+        config, batch_size, shape.context_length, precision=how.precision, checkpointing=how.checkpointing
+    )
+    said = training_memory(shape, how, batch_size=batch_size)
+    sys.stdout.write(dry_run_table(run, shape, how, batch_size=batch_size) + "\n\n")
+    return said.peak_bytes / run.peak_bytes - 1
+
+
+def test_the_peak_of_shapes_that_nobody_picked_is_near() -> None:
+    """At most 1.5 % off; the errors are printed."""
+    random_ = random.Random(6)
+    errors = [peak_error(*realistic(random_)) for _ in range(100 if ALL else 4)]
+    sys.stdout.write(f"largest error {max(map(abs, errors)):.4%} of {len(errors)}\n")
+    assert max(map(abs, errors)) <= 0.015
+
+
+@pytest.mark.parametrize("precision", get_args(Precision))
+@pytest.mark.parametrize("attention", get_args(Attention))
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_peak_of_the_tinystories_model_is_nearly_exact(
+    precision: Precision, attention: Attention, checkpointing: bool
+) -> None:
+    how = StepSettings(precision=precision, attention=attention, checkpointing=checkpointing)
+    assert abs(peak_error(TINYSTORIES, how, 32)) <= 0.005
+
+
+@pytest.mark.skipif(not ALL, reason="minutes: `nox -s accounting` runs it")
+@pytest.mark.parametrize(
+    "how", [{}, {"attention": "explicit"}, {"checkpointing": True}, {"precision": "bf16"}]
+)
+@pytest.mark.parametrize("budget", [80 * 10**9, 80 * 2**30])
+def test_the_largest_batch_of_the_xl_shape_fits_and_one_more_does_not(
+    how: dict[str, Any], budget: int
+) -> None:
+    step = StepSettings(**how)
+    largest = max_batch_size(GPT2_XL, budget, step)
+    config = config_of(GPT2_XL, step.attention)
+    for batch_size, fits in ((largest, True), (largest + 1, False)):
+        run = seen(config, batch_size, 1_024, precision=step.precision, checkpointing=step.checkpointing)
+        line = f"{how} {budget / 1e9:.1f} GB: batch {batch_size} peaks at {run.peak_bytes / 1e9:.3f} GB"
+        sys.stdout.write(line + "\n")
+        assert (run.peak_bytes <= budget) is fits
+        said = training_memory(GPT2_XL, step, batch_size=batch_size)
+        assert abs(said.peak_bytes / run.peak_bytes - 1) <= 0.005
+
+
+def test_the_largest_batch_fits_and_one_more_does_not() -> None:
+    """The same on a model that runs in a second."""
+    budget = 500_000_000
+    for how in (StepSettings(), StepSettings(attention="explicit"), StepSettings(checkpointing=True)):
+        largest = max_batch_size(TINYSTORIES, budget, how)
+        for batch_size, fits in ((largest, True), (largest + 1, False)):
+            run = seen(
+                config_of(TINYSTORIES, how.attention), batch_size, 256, checkpointing=how.checkpointing
+            )
+            assert (run.peak_bytes <= budget) is fits
+
+
+def test_a_dry_run_leaves_the_model_alone_and_takes_it_from_any_device() -> None:
+    config = TransformerConfig(
+        vocab_size=50, context_length=8, num_layers=2, d_model=12, num_heads=3, d_ff=20, tied_embeddings=True
+    )
+    ids = torch.zeros(2, 8, dtype=torch.int64)
+    model = TransformerLM(config)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    runs = [
+        dry_run(model, [ids, ids.clone()]),
+        dry_run(TransformerLM(config, device="meta"), [ids, ids.clone()]),
+    ]
+    assert runs[0] == runs[1]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_dry_run_counts_a_model_of_torch_too() -> None:
+    layer = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2))
+    run = dry_run(
+        layer,
+        [torch.zeros(7, 3)],
+        loss=lambda model, x: model(x).sum(),
+        optimizer=lambda m: AdamW(m.parameters(), 1e-3),
+    )
+    assert run.num_parameters == 20 + 12
+    assert run.forward_flops == 2 * 7 * 3 * 5 + 2 * 7 * 5 * 2
+    # The input needs no gradient.
+    assert run.training_flops == 3 * run.forward_flops - 2 * 7 * 3 * 5
+    assert run.saved_bytes == 4 * 7 * 5  # what ReLU gave, which the second layer takes
+    with pytest.raises(ValueError, match="the model has no parameters"):
+        dry_run(torch.nn.ReLU(), [torch.zeros(1)])
