@@ -31,7 +31,7 @@ NO_SPECIALS = SpecialTokens({})
 
 # What the scanner treats apart: contractions and what looks like them, white space of one and several bytes,
 # numbers that are no digits, letters of one to four bytes.
-PIECES = [
+ASCII_PIECES = [
     "a",
     "Zz",
     "the",
@@ -50,7 +50,8 @@ PIECES = [
     "22",
     "!",
 ]
-PIECES += [
+PIECES = [
+    *ASCII_PIECES,
     "-",
     "\0",
     "é",
@@ -67,7 +68,11 @@ PIECES += [
     "\U0001d7d8",
 ]
 PIECES += ["\u0301", "\ufeff"]
-TEXTS = st.lists(st.sampled_from(PIECES), max_size=150).map("".join) | st.text(max_size=200)
+TEXTS = (
+    st.lists(st.sampled_from(PIECES), max_size=150).map("".join)
+    | st.lists(st.sampled_from(ASCII_PIECES), max_size=300).map("".join)
+    | st.text(max_size=200)
+)
 SPECIALS = SpecialTokens({"<e>": 256, "<e><e>": 257, "the": 258, "é": 259})
 
 
@@ -87,12 +92,25 @@ def counts_of(packed: PackedCounts) -> dict[bytes, int]:
     return found
 
 
-@pytest.mark.parametrize("number", range(4))
+FORMS = [number for number in range(4) if scan(b"a", number) is not None]  # that this machine can execute
+
+
+@pytest.mark.parametrize("form", FORMS)
 @given(TEXTS)
-def test_every_scanner_finds_the_pretokens_of_the_pattern(number: int, text: str) -> None:
-    ends = scan(text.encode(), number)
-    if ends is not None:  # this machine can execute it
-        assert ends.tolist() == GPT2.spans(text.encode()).tolist()
+def test_every_scanner_finds_the_pretokens_of_the_pattern(form: int, text: str) -> None:
+    ends = scan(text.encode(), form)
+    assert ends is not None
+    assert ends.tolist() == GPT2.spans(text.encode()).tolist()
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("piece", ["'ll be", "'s", "x's's", "''s", "   'd", " \n ", "日本 "])
+def test_scanners_find_a_pretoken_wherever_a_block_ends(form: int, piece: str) -> None:
+    for size in range(140):
+        text = ("ab c" * 35)[:size].encode() + piece.encode() + b" abc" * 20
+        ends = scan(text, form)
+        assert ends is not None
+        assert ends.tolist() == GPT2.spans(text).tolist(), text
 
 
 def test_scanners_agree_on_every_character_between_two_others() -> None:
@@ -100,9 +118,8 @@ def test_scanners_agree_on_every_character_between_two_others() -> None:
         characters = (chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000)
         text = "".join([f"{before}{character}{after}" for character in characters]).encode()
         wanted = GPT2.spans(text)
-        for number in range(4):
-            ends = scan(text, number)
-            assert ends is None or np.array_equal(ends, wanted)
+        for form in FORMS:
+            assert np.array_equal(scan(text, form), wanted)
 
 
 def valid_prefix(text: bytes) -> int:
@@ -113,23 +130,35 @@ def valid_prefix(text: bytes) -> int:
     return len(text)
 
 
-@given(st.binary(max_size=80) | st.text(max_size=60).map(str.encode))
-def test_utf8_is_valid_where_python_says_so(text: bytes) -> None:
-    assert LIBRARY.hb_valid_prefix(text, len(text)) == valid_prefix(text)
+@pytest.mark.parametrize("form", FORMS)
+@given(st.text(max_size=100).map(str.encode), st.binary(max_size=8), st.text(max_size=60).map(str.encode))
+def test_utf8_is_valid_where_python_says_so(form: int, before: bytes, middle: bytes, after: bytes) -> None:
+    text = before + middle + after
+    assert LIBRARY.hb_valid_prefix(text, len(text), form) == valid_prefix(text)
 
 
-def test_utf8_is_valid_where_python_says_so_for_every_start_of_a_character() -> None:
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("num_before", [0, 61, 62])
+def test_utf8_is_valid_where_python_says_so_for_every_start_of_a_character(
+    form: int, num_before: int
+) -> None:
     for lead in range(0x80, 0x100):
-        for second in range(256):
+        for second in b"A\x7f\x80\x8f\x90\x9f\xa0\xbf\xc0\xc2\xe0\xf0\xff":
             for rest in (b"", b"\x80", b"\xbf\xbf", b"\x80A", b"AA"):
-                text = bytes([lead, second]) + rest
-                assert LIBRARY.hb_valid_prefix(text, len(text)) == valid_prefix(text), text
+                text = b"a" * num_before + bytes([lead, second]) + rest
+                assert LIBRARY.hb_valid_prefix(text, len(text), form) == valid_prefix(text), text
 
 
+def test_a_form_that_the_machine_cannot_execute_is_refused() -> None:
+    with pytest.raises(MemoryError):
+        native.NativeCounter(LIBRARY, GPT2, NO_SPECIALS, simd=99)
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("pattern", [GPT2, CL100K], ids=lambda pattern: pattern.name)
 @given(texts=st.lists(TEXTS, max_size=4))
-def test_counts_are_those_of_pure_python(pattern: Pattern, texts: list[str]) -> None:
-    ours = native.NativeCounter(LIBRARY, pattern, SPECIALS)
+def test_counts_are_those_of_pure_python(form: int, pattern: Pattern, texts: list[str]) -> None:
+    ours = native.NativeCounter(LIBRARY, pattern, SPECIALS, form)
     theirs = PureCounter(pattern, SPECIALS)
     for text in texts:
         ours.add_text(text.encode())
@@ -203,24 +232,26 @@ def test_ids_are_those_of_pure_python(seed: int, dtype: type) -> None:
             assert encoded.tolist() == theirs.encode(text, specials).tolist()
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("pattern", [GPT2, CL100K], ids=lambda pattern: pattern.name)
 @given(text=TEXTS)
-def test_ids_of_any_text_are_those_of_pure_python(pattern: Pattern, text: str) -> None:
-    ours, theirs = ENCODERS[pattern.name]
+def test_ids_of_any_text_are_those_of_pure_python(form: int, pattern: Pattern, text: str) -> None:
+    ours, theirs = ENCODERS[pattern.name, form]
     assert ours.encode(text.encode(), SPECIALS).tolist() == theirs.encode(text.encode(), SPECIALS).tolist()
 
 
-def _encoders() -> dict[str, tuple[native.NativeEncoder, PureEncoder]]:
+def _encoders() -> dict[tuple[str, int], tuple[native.NativeEncoder, PureEncoder]]:
     merges, ids = random_merges(99, 500, " 'stherl1\n\xc3\xa9".encode("latin-1"))
     byte_ids = {value: ids[bytes([value])] for value in range(256)}
     kind = np.dtype(np.uint16)
     handle = native.native_merges(LIBRARY, byte_ids, merges)
     return {
-        pattern.name: (
-            native.NativeEncoder(LIBRARY, handle, pattern, kind, 1000),
+        (pattern.name, form): (
+            native.NativeEncoder(LIBRARY, handle, pattern, kind, 1000, form),
             PureEncoder(byte_ids, merges, pattern, kind, 1000),
         )
         for pattern in (GPT2, CL100K)
+        for form in FORMS
     }
 
 
@@ -241,6 +272,19 @@ def test_an_encoder_that_forgets_gives_the_same_ids() -> None:
     assert np.array_equal(first, large.encode(text, NO_SPECIALS))
     assert np.array_equal(first, small.encode(text, NO_SPECIALS))
     assert np.array_equal(first, large.encode(text, NO_SPECIALS))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(before=TEXTS, invalid=st.sampled_from([b"\xff", b"\xe2\x82", b"\xed\xa0\x80"]), after=TEXTS)
+def test_text_that_is_not_utf8_is_refused_where_python_refuses_it(
+    form: int, before: str, invalid: bytes, after: str
+) -> None:
+    text = before.encode() + invalid + after.encode()
+    counter = native.NativeCounter(LIBRARY, GPT2, SPECIALS, form)
+    for work in (counter.add_text, lambda data: ENCODERS["gpt2", form][0].encode(data, SPECIALS)):
+        with pytest.raises(UnicodeDecodeError) as caught:
+            work(text)
+        assert caught.value.start == len(before.encode())
 
 
 @pytest.mark.parametrize("size", [3, 100])

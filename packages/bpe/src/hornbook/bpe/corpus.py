@@ -57,8 +57,7 @@ def encode_corpus(
     )
 
     def encode(block: sources.Block) -> tuple[sources.Block, TokenIds]:
-        block.check_utf8()
-        return block, encoder.encode_utf8(block.text, specials)
+        return block, block.give(lambda text: encoder.encode_utf8(text, specials))
 
     blocks = source.blocks(encoder.cuts(specials), BLOCK_BYTES)
     with writer, closing(ordered_map(encode, blocks, threads)) as results:

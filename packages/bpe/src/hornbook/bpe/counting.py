@@ -80,12 +80,11 @@ def count_source(
     idle = [total] if num_threads == 1 else []
 
     def count(block: Block) -> Block:
-        block.check_utf8()
         try:
             counter = idle.pop()  # one at most for each thread is ever made
         except IndexError:
             counter = engine.new_counter(pattern, specials)
-        counter.add_text(block.text)
+        block.give(counter.add_text)
         if counter is not total and len(counter) > _MOST_PRETOKENS:
             with adding:
                 total.add_counts(counter.result())
@@ -120,7 +119,7 @@ class PureCounter:
         self._counts: Counter[bytes] = Counter()
 
     def add_text(self, block: bytes) -> None:
-        """Count the pretokens of valid UTF-8 between special tokens."""
+        """Count the pretokens between special tokens."""
         found: Counter[str] = Counter()
         for segment in self._specials.split(block.decode())[::2]:
             found.update(self._pattern.split(segment))

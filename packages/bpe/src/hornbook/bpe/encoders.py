@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .arguments import check_choice, check_num_threads
 from .cuts import SafeCuts, byte_blocks
-from .engine import Encoder, EncoderFactory, TokenIds, encoder_factory, id_dtype, valid_prefix
+from .engine import Encoder, EncoderFactory, TokenIds, encoder_factory, id_dtype
 from .patterns import Pattern
 from .special import SpecialTokens
 from .threads import ordered_map
@@ -49,7 +49,7 @@ class EncoderPool:
         self._idle: list[Encoder] = [factory(cache_entries)]
 
     def encode(self, text: bytes, specials: SpecialTokens) -> TokenIds:
-        """The token ids of valid UTF-8; for any thread."""
+        """The token ids of a text; for any thread."""
         try:
             encoder = self._idle.pop()  # like append, atomic
         except IndexError:
@@ -134,7 +134,12 @@ class TextEncoder:
         return SafeCuts(self._pattern, specials.ids)
 
     def encode_utf8(self, text: bytes, specials: SpecialTokens) -> TokenIds:
-        """The token ids of valid UTF-8."""
+        """The token ids of a text in UTF-8.
+
+        Raises:
+            UnicodeDecodeError: If it is not valid.
+            ValueError: If the vocabulary lacks a byte of it.
+        """
         return self._pool.encode(text, specials)
 
     def encode(self, text: str | bytes, specials: SpecialTokens, errors: str) -> TokenIds:
@@ -145,15 +150,15 @@ class TextEncoder:
         if not isinstance(text, bytes):
             msg = f"text must be str or bytes, got {type(text).__name__}"
             raise TypeError(msg)
-        valid = valid_prefix(text)
-        if valid == len(text):
+        try:
             return self.encode_utf8(text, specials)
-        if errors == "strict":
-            msg = (
-                f"the text is not valid UTF-8: byte 0x{text[valid]:02x} at offset {valid};"
-                " errors='bytes' encodes such bytes one by one"
-            )
-            raise ValueError(msg)
+        except UnicodeDecodeError as error:
+            if errors == "strict":
+                msg = (
+                    f"the text is not valid UTF-8: byte 0x{text[error.start]:02x} at offset {error.start};"
+                    " errors='bytes' encodes such bytes one by one"
+                )
+                raise ValueError(msg) from None
         parts: list[TokenIds] = []
         for index, part in enumerate(_INVALID_BYTES.split(text.decode(errors="surrogateescape"))):
             if index % 2 == 0:

@@ -34,7 +34,11 @@ class Counter(Protocol):
     """Counts pretokens; for one thread at a time."""
 
     def add_text(self, block: bytes) -> None:
-        """Count the pretokens of valid UTF-8 between special tokens."""
+        """Count the pretokens between special tokens.
+
+        Raises:
+            UnicodeDecodeError: If the block is not valid UTF-8; part of it may have been counted.
+        """
 
     def add_counts(self, counts: PackedCounts) -> None:
         """Add what was counted elsewhere."""
@@ -50,9 +54,10 @@ class Encoder(Protocol):
     """Encodes text; for one thread at a time, because it keeps what it has encoded."""
 
     def encode(self, text: bytes, specials: "SpecialTokens") -> TokenIds:
-        """The token ids of valid UTF-8, special tokens recognised.
+        """The token ids of a text, special tokens recognised.
 
         Raises:
+            UnicodeDecodeError: If it is not valid UTF-8.
             ValueError: If the vocabulary lacks a byte of it.
         """
 
@@ -139,20 +144,3 @@ def new_joiner(tokens: Sequence[bytes]) -> Joiner:
     from .decode import PureJoiner
 
     return PureJoiner(tokens)
-
-
-def valid_prefix(text: bytes) -> int:
-    """How many bytes at the start of `text` are valid UTF-8.
-
-    Example:
-        >>> valid_prefix("né".encode()[:-1])
-        1
-    """
-    if (core := _core()) is not None:
-        length: int = core.hb_valid_prefix(text, len(text))
-        return length
-    try:
-        text.decode()
-    except UnicodeDecodeError as error:
-        return error.start
-    return len(text)

@@ -25,15 +25,17 @@ if TYPE_CHECKING:
 
 _OUT_OF_MEMORY = -1
 _MISSING_BYTE = -2
+_NOT_UTF8 = -1000
+_FASTEST = -1  # of the forms of the core that the machine can execute
 _SLACK_BYTES = 8  # encoders write in steps of eight bytes
 
 # Result and arguments. Texts are bytes objects, arrays and handles are addresses.
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
-    "hb_valid_prefix": (c_int64, [c_char_p, c_int64]),
+    "hb_valid_prefix": (c_int64, [c_char_p, c_int64, c_int32]),
     "hb_scan": (c_int64, [c_char_p, c_int64, c_void_p, c_int32]),
     "hb_specials_new": (c_void_p, [c_char_p, c_void_p, c_int64]),
     "hb_specials_free": (None, [c_void_p]),
-    "hb_counter_new": (c_void_p, [c_void_p]),
+    "hb_counter_new": (c_void_p, [c_void_p, c_int32]),
     "hb_count_text": (c_int32, [c_void_p, c_void_p, c_char_p, c_int64]),
     "hb_count_words": (c_int32, [c_void_p, c_void_p, c_void_p, c_void_p, c_int64]),
     "hb_counter_size": (None, [c_void_p, c_void_p, c_void_p]),
@@ -41,7 +43,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "hb_counter_free": (None, [c_void_p]),
     "hb_merges_new": (c_void_p, [c_void_p, c_void_p, c_void_p, c_int64]),
     "hb_merges_free": (None, [c_void_p]),
-    "hb_encoder_new": (c_void_p, [c_void_p, c_int32, c_int64, c_void_p]),
+    "hb_encoder_new": (c_void_p, [c_void_p, c_int32, c_int64, c_void_p, c_int32]),
     "hb_encode_text": (c_int64, [c_void_p, c_void_p, c_void_p, c_char_p, c_int64, c_void_p]),
     "hb_encode_words": (c_int64, [c_void_p, c_char_p, c_void_p, c_int64, c_void_p]),
     "hb_encoder_free": (None, [c_void_p]),
@@ -113,22 +115,27 @@ class NativeSpecials:
 
 
 class NativeCounter:
-    """`engine.Counter` in C."""
+    """`engine.Counter` in C; `simd` is the number of a form of the core, for tests."""
 
-    def __init__(self, library: ctypes.CDLL, pattern: "Pattern", specials: SpecialTokens) -> None:
+    def __init__(
+        self, library: ctypes.CDLL, pattern: "Pattern", specials: SpecialTokens, simd: int = _FASTEST
+    ) -> None:
         self._library, self._pattern, self._specials = library, pattern, specials
         self._native_specials = NativeSpecials.of(library, specials)
         key = _hash_key()
-        self._handle = Handle(library, "counter", key.ctypes.data)
+        self._handle = Handle(library, "counter", key.ctypes.data, simd)
 
     def add_text(self, block: bytes) -> None:
-        """Count the pretokens of valid UTF-8 between special tokens."""
+        """Count the pretokens between special tokens.
+
+        Raises:
+            UnicodeDecodeError: If the block is not valid UTF-8; part of it may have been counted.
+        """
         if self._pattern.name == "gpt2":
-            _check_memory(
-                self._library.hb_count_text(
-                    self._handle.address, self._native_specials.address, block, len(block)
-                )
+            status = self._library.hb_count_text(
+                self._handle.address, self._native_specials.address, block, len(block)
             )
+            _check(status, self._library, block)
             return
         for part in self._specials.split(block.decode())[::2]:
             text = part.encode()
@@ -144,11 +151,10 @@ class NativeCounter:
         self, data: NDArray[np.uint8], ends: NDArray[np.int64], counts: NDArray[np.int64] | None
     ) -> None:
         address = None if counts is None else counts.ctypes.data
-        _check_memory(
-            self._library.hb_count_words(
-                self._handle.address, data.ctypes.data, ends.ctypes.data, address, len(ends)
-            )
+        status = self._library.hb_count_words(
+            self._handle.address, data.ctypes.data, ends.ctypes.data, address, len(ends)
         )
+        _check_memory(status)
 
     def __len__(self) -> int:
         return self._size()[0]
@@ -170,7 +176,7 @@ class NativeCounter:
 
 
 class NativeEncoder:
-    """`engine.Encoder` in C."""
+    """`engine.Encoder` in C; `simd` is the number of a form of the core, for tests."""
 
     def __init__(
         self,
@@ -179,18 +185,20 @@ class NativeEncoder:
         pattern: "Pattern",
         dtype: np.dtype[Any],
         cache_entries: int,
+        simd: int = _FASTEST,
     ) -> None:
         self._library, self._merges, self._pattern, self._dtype = library, merges, pattern, dtype
         key = _hash_key()
         self._handle = Handle(
-            library, "encoder", merges.address, dtype.itemsize, cache_entries, key.ctypes.data
+            library, "encoder", merges.address, dtype.itemsize, cache_entries, key.ctypes.data, simd
         )
         self._slack = _SLACK_BYTES // dtype.itemsize
 
     def encode(self, text: bytes, specials: SpecialTokens) -> "TokenIds":
-        """The token ids of valid UTF-8, special tokens recognised.
+        """The token ids of a text, special tokens recognised.
 
         Raises:
+            UnicodeDecodeError: If it is not valid UTF-8.
             ValueError: If the vocabulary lacks a byte of it.
         """
         if self._pattern.name == "gpt2":
@@ -199,7 +207,8 @@ class NativeEncoder:
             num_ids = self._library.hb_encode_text(
                 self._handle.address, native.address, native.ids_address, text, len(text), ids.ctypes.data
             )
-            return _checked(ids, num_ids)
+            _check(num_ids, self._library, text)
+            return _cut(ids, num_ids)
         parts = specials.split(text.decode())
         encoded = [
             np.array([specials.ids[part]], self._dtype) if index % 2 else self._encode_part(part.encode())
@@ -213,7 +222,8 @@ class NativeEncoder:
         num_ids = self._library.hb_encode_words(
             self._handle.address, text, ends.ctypes.data, len(ends), ids.ctypes.data
         )
-        return _checked(ids, num_ids)
+        _check(num_ids, self._library, text)
+        return _cut(ids, num_ids)
 
 
 def native_merges(library: ctypes.CDLL, byte_ids: Mapping[int, int], merges: "MergeTable") -> Handle:
@@ -252,11 +262,18 @@ def _check_memory(status: int) -> None:
         raise MemoryError
 
 
-def _checked(ids: "TokenIds", num_ids: int) -> "TokenIds":
-    """The ids that were written, if it went well."""
-    if num_ids <= _MISSING_BYTE:
-        msg = f"byte 0x{_MISSING_BYTE - num_ids:02x} is not in the vocabulary"
+def _check(result: int, library: ctypes.CDLL, text: bytes) -> None:
+    """Raise the error that the core returned, if it is one."""
+    if result == _NOT_UTF8:
+        valid = library.hb_valid_prefix(text, len(text), _FASTEST)
+        raise UnicodeDecodeError("utf-8", text, valid, valid + 1, "not well formed")
+    if result <= _MISSING_BYTE:
+        msg = f"byte 0x{_MISSING_BYTE - result:02x} is not in the vocabulary"
         raise ValueError(msg)
-    _check_memory(num_ids)
+    _check_memory(result)
+
+
+def _cut(ids: "TokenIds", num_ids: int) -> "TokenIds":
+    """The ids that were written."""
     ids.resize(num_ids, refcheck=False)  # ids are far fewer than bytes: gives the rest of the memory back
     return ids

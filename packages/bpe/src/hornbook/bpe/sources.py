@@ -11,10 +11,11 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol, cast, runtime_checkable
+from typing import BinaryIO, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
-from . import engine
 from .cuts import BLOCK_BYTES, SafeCuts, byte_blocks
+
+_Result = TypeVar("_Result")
 
 
 @runtime_checkable
@@ -37,17 +38,18 @@ class Block(NamedTuple):
     offset: int  # in bytes of that text; a new text begins where it is 0
     done: int  # bytes of the source read so far, for progress
 
-    def check_utf8(self) -> None:
-        """Refuse a block that is not valid UTF-8.
+    def give(self, work: Callable[[bytes], _Result]) -> _Result:
+        """What `work` makes of the text.
 
         Raises:
-            ValueError: Names the byte and its offset in the whole text.
+            ValueError: If `work` finds it is not valid UTF-8; names the byte and its offset in the whole text.
         """
-        valid = engine.valid_prefix(self.text)
-        if valid < len(self.text):
-            place = f"byte 0x{self.text[valid]:02x} at offset {self.offset + valid}"
+        try:
+            return work(self.text)
+        except UnicodeDecodeError as error:
+            place = f"byte 0x{self.text[error.start]:02x} at offset {self.offset + error.start}"
             msg = f"{self.name} is not valid UTF-8: {place}; convert it to UTF-8 first"
-            raise ValueError(msg)
+            raise ValueError(msg) from None
 
 
 class Source:

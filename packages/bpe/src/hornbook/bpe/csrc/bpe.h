@@ -1,7 +1,7 @@
 /* The C core of hornbook.bpe: every function that Python calls, and what all files share.
  *
  * Plain C11 behind a plain ABI: no Python header, no state outside the handles that *_new returns. A handle
- * may be used by one thread at a time; what is const may be used by many. Texts are UTF-8 and passed as
+ * may be used by one thread at a time; what is const may be used by many. Texts are passed as
  * address and size; nothing is read outside them. Pretokens in arrays lie one after another, each ends at ends[i],
  * and none is empty. Functions that can run out of memory say how they report it.
  */
@@ -25,18 +25,20 @@
 #define HB_NOINLINE __attribute__((noinline)) /* what is rare stays out of a hot loop's registers */
 
 #define HB_OUT_OF_MEMORY (-1)
+#define HB_NOT_UTF8 (-1000) /* below all other errors */
 
 /* Raised with every change of what stands below: Python refuses a library built from other sources. */
-#define HB_ABI_VERSION 1
+#define HB_ABI_VERSION 2
 
-/* version.c: what is loaded; scan.c: which instructions it uses. */
+/* version.c: what is loaded, and which instructions it uses. Functions that come in several forms take the number of
+ * one as `simd`: -1 for the fastest, others for tests (see machine.h). */
 HB_API int32_t hb_abi_version(void);
 HB_API const char *hb_version(void);
 HB_API const char *hb_unicode_version(void);
 HB_API const char *hb_simd(void);
 
 /* utf8.c */
-HB_API int64_t hb_valid_prefix(const uint8_t *text, int64_t size);
+HB_API int64_t hb_valid_prefix(const uint8_t *text, int64_t size, int32_t simd);
 
 /* special.c: finds special tokens in text, the leftmost first and of several there the longest. */
 typedef struct hb_specials hb_specials;
@@ -44,11 +46,11 @@ HB_API hb_specials *hb_specials_new(const uint8_t *data, const int64_t *ends, in
 HB_API void hb_specials_free(hb_specials *specials);
 
 /* scan.c: GPT-2's pretokens. */
-HB_API int64_t hb_scan(const uint8_t *text, int64_t size, int64_t *ends, int32_t number);
+HB_API int64_t hb_scan(const uint8_t *text, int64_t size, int64_t *ends, int32_t simd);
 
 /* count.c: how often each pretoken occurs. */
 typedef struct hb_counter hb_counter;
-HB_API hb_counter *hb_counter_new(const uint64_t *hash_key);
+HB_API hb_counter *hb_counter_new(const uint64_t *hash_key, int32_t simd);
 HB_API int32_t hb_count_text(hb_counter *counter, const hb_specials *specials, const uint8_t *text, int64_t size);
 HB_API int32_t hb_count_words(hb_counter *counter, const uint8_t *data, const int64_t *ends,
                               const int64_t *counts, int64_t num_words);
@@ -65,7 +67,7 @@ HB_API void hb_merges_free(hb_merges *merges);
 /* encode.c: text to ids, remembering the ids of pretokens. */
 typedef struct hb_encoder hb_encoder;
 HB_API hb_encoder *hb_encoder_new(const hb_merges *merges, int32_t id_bytes, int64_t max_entries,
-                                  const uint64_t *hash_key);
+                                  const uint64_t *hash_key, int32_t simd);
 HB_API int64_t hb_encode_text(hb_encoder *encoder, const hb_specials *specials, const int32_t *special_ids,
                               const uint8_t *text, int64_t size, void *ids);
 HB_API int64_t hb_encode_words(hb_encoder *encoder, const uint8_t *data, const int64_t *ends, int64_t num_words,

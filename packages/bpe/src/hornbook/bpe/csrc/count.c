@@ -6,9 +6,10 @@
  */
 #include <stdlib.h>
 
-#include "scan.h"
+#include "machine.h"
 #include "special.h"
-#include "table.h"
+#include "utf8.h"
+#include "want.h"
 
 /* Bytes of long pretokens, in chunks that never move. */
 typedef struct chunk {
@@ -24,16 +25,23 @@ struct hb_counter {
     chunk *chunks;
     int64_t num_bytes; /* of the distinct pretokens */
     hb_scanner *scan;
+    hb_wanter *want;
+    hb_validator *validate;
 };
 
-hb_counter *hb_counter_new(const uint64_t *hash_key) {
+/* NULL: out of memory, or the machine can't execute that form. */
+hb_counter *hb_counter_new(const uint64_t *hash_key, int32_t simd) {
+    const int chosen = hb_choose(simd);
+    if (chosen < 0) return NULL;
     hb_counter *counter = calloc(1, sizeof *counter);
     if (!counter) return NULL;
     if (hb_table_init(&counter->table, FIRST_SLOTS, hash_key)) {
         free(counter);
         return NULL;
     }
-    counter->scan = hb_find_scanner();
+    counter->scan = hb_find_scanner(chosen);
+    counter->want = hb_find_wanter(chosen);
+    counter->validate = hb_find_validator(chosen);
     return counter;
 }
 
@@ -63,22 +71,22 @@ static uint8_t *keep_bytes(hb_counter *counter, const uint8_t *bytes, int64_t si
 }
 
 /* Adds `count` occurrences of the pretoken at `at`, wherever it stands. */
-static HB_NOINLINE int32_t add_any(hb_counter *counter, hb_wanted wanted, const uint8_t *at, int64_t count) {
-    const int64_t size = hb_key_size(wanted.key);
-    for (hb_slot *slot = wanted.slot;; slot = hb_next_slot(&counter->table, slot)) {
-        if (hb_same_key(slot->key, wanted.key)) {
-            if (hb_is_long(wanted.key) && memcmp((const uint8_t *)(uintptr_t)slot->extra, at, (size_t)size)) continue;
+static HB_NOINLINE int32_t add_any(hb_counter *counter, hb_key key, hb_slot *first, const uint8_t *at, int64_t count) {
+    const int64_t size = hb_key_size(key);
+    for (hb_slot *slot = first;; slot = hb_next_slot(&counter->table, slot)) {
+        if (hb_same_key(slot->key, key)) {
+            if (hb_is_long(key) && memcmp((const uint8_t *)(uintptr_t)slot->extra, at, (size_t)size)) continue;
             slot->value += (uint64_t)count;
-            if (slot != wanted.slot) hb_move_forward(&counter->table, wanted.slot, slot);
+            if (slot != first) hb_move_forward(&counter->table, first, slot);
             return 0;
         }
         if (slot->key.high) continue;
-        if (hb_is_long(wanted.key)) {
+        if (hb_is_long(key)) {
             const uint8_t *kept = keep_bytes(counter, at, size);
             if (!kept) return HB_OUT_OF_MEMORY;
             slot->extra = (uint64_t)(uintptr_t)kept;
         }
-        slot->key = wanted.key;
+        slot->key = key;
         slot->value = (uint64_t)count;
         counter->table.num_used++;
         counter->num_bytes += size;
@@ -89,28 +97,32 @@ static HB_NOINLINE int32_t add_any(hb_counter *counter, hb_wanted wanted, const 
 /* Adds the pretokens between starts[0] and starts[num_pretokens]: counts[i] times each, or once if it is NULL. */
 static int32_t count_batch(hb_counter *counter, const uint8_t *const *starts, int64_t num_pretokens,
                            const uint8_t *readable, const int64_t *counts) {
-    hb_wanted wanted[HB_BATCH_ROOM];
+    hb_wanted wanted;
     if (hb_table_reserve(&counter->table, HB_BATCH_ROOM)) return HB_OUT_OF_MEMORY;
-    hb_want(&counter->table, starts, num_pretokens, readable, wanted);
+    counter->want(&counter->table, starts, num_pretokens, readable, &wanted);
     for (int64_t i = 0; i < num_pretokens; i++) {
-        hb_slot *const slot = wanted[i].slot;
+        hb_slot *const slot = wanted.slots[i];
+        const hb_key key = wanted.keys[i];
         const int64_t count = counts ? counts[i] : 1;
-        if (hb_same_key(slot->key, wanted[i].key) && !hb_is_long(wanted[i].key))
+        if (hb_same_key(slot->key, key) && !hb_is_long(key))
             slot->value += (uint64_t)count; /* nearly always */
-        else if (add_any(counter, wanted[i], starts[i], count))
+        else if (add_any(counter, key, slot, starts[i], count))
             return HB_OUT_OF_MEMORY;
     }
     return 0;
 }
 
+/* HB_NOT_UTF8: something was counted, but not all. */
 int32_t hb_count_text(hb_counter *counter, const hb_specials *specials, const uint8_t *text, int64_t size) {
     const uint8_t *starts[HB_BATCH_ROOM];
     const uint8_t *at = text, *const end = text + size;
     while (at < end) {
         const hb_special special = hb_next_special(specials, at, end);
+        if (counter->validate(at, special.start) < special.start) return HB_NOT_UTF8;
         while (at < special.start) {
             const int64_t num_found = counter->scan(at, special.start, starts);
             if (count_batch(counter, starts, num_found, end, NULL)) return HB_OUT_OF_MEMORY;
+            hb_prefetch_text(at, starts[num_found], end);
             at = starts[num_found];
         }
         at = special.end;

@@ -7,9 +7,10 @@
 #include <stdlib.h>
 
 #include "apply.h"
-#include "scan.h"
+#include "machine.h"
 #include "special.h"
-#include "table.h"
+#include "utf8.h"
+#include "want.h"
 
 enum {
     FIRST_SLOTS = 1 << 13,
@@ -27,13 +28,17 @@ struct hb_encoder {
     int64_t store_used, store_size, store_limit; /* place 0 is not used */
     hb_scratch scratch;
     hb_scanner *scan;
+    hb_wanter *want;
+    hb_validator *validate;
     int32_t store_is_full;
     int32_t id_bytes; /* 2 or 4 */
 };
 
-/* `merges` must live as long as the encoder. */
+/* `merges` must live as long as the encoder. NULL: out of memory, or the machine can't execute that form. */
 hb_encoder *hb_encoder_new(const hb_merges *merges, int32_t id_bytes, int64_t max_entries,
-                           const uint64_t *hash_key) {
+                           const uint64_t *hash_key, int32_t simd) {
+    const int chosen = hb_choose(simd);
+    if (chosen < 0) return NULL;
     hb_encoder *encoder = calloc(1, sizeof *encoder);
     if (!encoder) return NULL;
     if (hb_table_init(&encoder->table, FIRST_SLOTS, hash_key)) {
@@ -45,7 +50,9 @@ hb_encoder *hb_encoder_new(const hb_merges *merges, int32_t id_bytes, int64_t ma
     encoder->id_bytes = id_bytes;
     encoder->max_entries = max_entries > 2 * HB_BATCH_ROOM ? max_entries : 2 * HB_BATCH_ROOM;
     encoder->store_limit = STORE_BYTES_PER_ENTRY * encoder->max_entries + 8 * MOST_KEPT_BYTES;
-    encoder->scan = hb_find_scanner();
+    encoder->scan = hb_find_scanner(chosen);
+    encoder->want = hb_find_wanter(chosen);
+    encoder->validate = hb_find_validator(chosen);
     return encoder;
 }
 
@@ -123,20 +130,21 @@ static int64_t encode_new(hb_encoder *encoder, hb_key key, hb_slot *slot, const 
 }
 
 /* Ids of one pretoken into `out`, whatever it takes. Returns their bytes, or an error. */
-static HB_NOINLINE int64_t encode_any(hb_encoder *encoder, hb_wanted wanted, const uint8_t *bytes, uint8_t *out) {
-    for (hb_slot *slot = wanted.slot;; slot = hb_next_slot(&encoder->table, slot)) {
-        if (!slot->key.high) return encode_new(encoder, wanted.key, slot, bytes, out);
-        if (!hb_same_key(slot->key, wanted.key)) continue;
+static HB_NOINLINE int64_t encode_any(hb_encoder *encoder, hb_key key, hb_slot *first, const uint8_t *bytes,
+                                      uint8_t *out) {
+    for (hb_slot *slot = first;; slot = hb_next_slot(&encoder->table, slot)) {
+        if (!slot->key.high) return encode_new(encoder, key, slot, bytes, out);
+        if (!hb_same_key(slot->key, key)) continue;
         if (slot->extra <= INLINE_BYTES) {
             const int64_t num_bytes = (int64_t)slot->extra;
             memcpy(out, &slot->value, INLINE_BYTES);
-            hb_move_forward(&encoder->table, wanted.slot, slot);
+            hb_move_forward(&encoder->table, first, slot);
             return num_bytes;
         }
         const int64_t num_bytes = (int64_t)(slot->extra & ((1 << SIZE_BITS) - 1));
         const uint8_t *kept = encoder->store + (slot->extra >> SIZE_BITS);
-        if (hb_is_long(wanted.key)) {
-            const int64_t size = hb_key_size(wanted.key);
+        if (hb_is_long(key)) {
+            const int64_t size = hb_key_size(key);
             if (memcmp(kept, bytes, (size_t)size)) continue; /* another one with the same hash */
             kept += size;
         }
@@ -148,16 +156,17 @@ static HB_NOINLINE int64_t encode_any(hb_encoder *encoder, hb_wanted wanted, con
 /* Ids of the pretokens between starts[0] and starts[num_pretokens]; returns their bytes, or an error. */
 static int64_t encode_batch(hb_encoder *encoder, const uint8_t *const *starts, int64_t num_pretokens,
                             const uint8_t *readable, uint8_t *out) {
-    hb_wanted wanted[HB_BATCH_ROOM];
+    hb_wanted wanted;
     uint8_t *const first = out;
-    hb_want(&encoder->table, starts, num_pretokens, readable, wanted);
+    encoder->want(&encoder->table, starts, num_pretokens, readable, &wanted);
     for (int64_t i = 0; i < num_pretokens; i++) {
-        const hb_slot *slot = wanted[i].slot;
-        if (hb_same_key(slot->key, wanted[i].key) && slot->extra <= INLINE_BYTES) { /* nearly always */
+        hb_slot *const slot = wanted.slots[i];
+        const hb_key key = wanted.keys[i];
+        if (hb_same_key(slot->key, key) && slot->extra <= INLINE_BYTES) { /* nearly always */
             memcpy(out, &slot->value, INLINE_BYTES);
             out += slot->extra;
         } else {
-            const int64_t num_bytes = encode_any(encoder, wanted[i], starts[i], out);
+            const int64_t num_bytes = encode_any(encoder, key, slot, starts[i], out);
             if (num_bytes < 0) return num_bytes;
             out += num_bytes;
         }
@@ -166,7 +175,7 @@ static int64_t encode_batch(hb_encoder *encoder, const uint8_t *const *starts, i
 }
 
 /* `ids` must have room for `size` ids and 8 bytes. Returns how many there are; HB_OUT_OF_MEMORY;
- * HB_MISSING_BYTE - b if byte b is not in the vocabulary. */
+ * HB_NOT_UTF8; HB_MISSING_BYTE - b if byte b is not in the vocabulary. */
 int64_t hb_encode_text(hb_encoder *encoder, const hb_specials *specials, const int32_t *special_ids,
                        const uint8_t *text, int64_t size, void *ids) {
     const uint8_t *starts[HB_BATCH_ROOM];
@@ -174,12 +183,14 @@ int64_t hb_encode_text(hb_encoder *encoder, const hb_specials *specials, const i
     uint8_t *out = ids;
     while (at < end) {
         const hb_special special = hb_next_special(specials, at, end);
+        if (encoder->validate(at, special.start) < special.start) return HB_NOT_UTF8;
         while (at < special.start) {
             if (make_room(encoder)) return HB_OUT_OF_MEMORY;
             const int64_t num_found = encoder->scan(at, special.start, starts);
             const int64_t num_bytes = encode_batch(encoder, starts, num_found, end, out);
             if (num_bytes < 0) return num_bytes;
             out += num_bytes;
+            hb_prefetch_text(at, starts[num_found], end);
             at = starts[num_found];
         }
         if (special.index >= 0) {

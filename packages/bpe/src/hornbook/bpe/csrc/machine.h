@@ -1,12 +1,19 @@
-/* What the running machine can execute.
+/* Inside the core: what the running machine can execute.
+ *
+ * Functions that come in several forms, one for each instruction set, are chosen by number: 0 for plain C, a higher
+ * one for each faster set that the core knows on this kind of machine; -1 for the fastest one it can execute.
  *
  * __builtin_cpu_supports would say it in one line, but compiled by zig it always says no.
  */
 #ifndef HORNBOOK_MACHINE_H
 #define HORNBOOK_MACHINE_H
 
+#include "bpe.h"
+
 #if defined(__x86_64__)
 #include <cpuid.h>
+
+enum { HB_PLAIN, HB_SSE2, HB_AVX2, HB_AVX512 };
 
 /* Bits of ebx of leaf 7 that must all be there, bits of ecx, and the registers the operating system must keep. */
 static inline int hb_machine_has(unsigned wanted_ebx, unsigned wanted_ecx, unsigned wanted_registers) {
@@ -22,14 +29,31 @@ static inline int hb_machine_has(unsigned wanted_ebx, unsigned wanted_ecx, unsig
     return __get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) && (ecx & bit_LZCNT);
 }
 
-/* All that HB_AVX2 of simd.h lets the compiler use. */
+/* All that HB_FOR_AVX2 of simd.h lets the compiler use. */
 static inline int hb_machine_has_avx2(void) { return hb_machine_has(bit_AVX2 | bit_BMI | bit_BMI2, 0, 0x06); }
 
-/* All that HB_AVX512 of simd.h lets the compiler use. */
+/* All that HB_FOR_AVX512 of simd.h lets the compiler use. */
 static inline int hb_machine_has_avx512(void) {
     const unsigned bit_vbmi2 = 1u << 6; /* named differently from compiler to compiler */
-    return hb_machine_has(bit_AVX512F | bit_AVX512BW | bit_AVX2 | bit_BMI | bit_BMI2, bit_vbmi2, 0xE6);
+    const unsigned avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
+    return hb_machine_has(avx512 | bit_AVX2 | bit_BMI | bit_BMI2, bit_vbmi2, 0xE6);
 }
+
+static inline int hb_fastest(void) {
+    return hb_machine_has_avx512() ? HB_AVX512 : hb_machine_has_avx2() ? HB_AVX2 : HB_SSE2;
+}
+#elif defined(__aarch64__)
+enum { HB_PLAIN, HB_NEON };
+static inline int hb_fastest(void) { return HB_NEON; }
+#else
+enum { HB_PLAIN };
+static inline int hb_fastest(void) { return HB_PLAIN; }
 #endif
+
+/* The number to choose by: `wanted`, or the fastest where it is -1; -1 if the machine can't execute it. */
+static inline int hb_choose(int32_t wanted) {
+    const int fastest = hb_fastest();
+    return wanted > fastest ? -1 : wanted < 0 ? fastest : (int)wanted;
+}
 
 #endif

@@ -29,6 +29,8 @@ static inline character character_at(const uint8_t *at) {
         hb_class((lead & 0x07) << 18 | (at[1] & 0x3Fu) << 12 | (at[2] & 0x3Fu) << 6 | (at[3] & 0x3F)), 4};
 }
 
+enum { MOST_CONTRACTED = 3 };
+
 /* Size of the contraction that starts with the apostrophe at `at`, 0 if none does. */
 static inline int contraction_size(const uint8_t *at, const uint8_t *end) {
     if (end - at < 2) return 0;
@@ -67,6 +69,34 @@ static const uint8_t *pretoken_end(const uint8_t *at, const uint8_t *end) {
 }
 
 #ifdef HB_HAS_BLOCKS
+/* Bytes that are no start whatever comes next, if they are no white space. */
+static inline uint64_t continuations(const hb_masks *masks, uint64_t others) {
+    const uint64_t letters = masks->letters, digits = masks->digits;
+    return (letters & letters << 1) | (digits & digits << 1) | (others & others << 1) |
+           masks->blanks << 1; /* after a blank: it is the one before the run */
+}
+
+/* Where pretokens start among 64 bytes of ASCII, of which the first and the last are only there to be looked at: the
+ * bits 1 to *last of the result. `is_start` says whether one starts with the first byte. */
+static inline uint64_t ascii_starts(const uint8_t *at, const hb_masks *masks, int is_start, int *last) {
+    const uint64_t letters = masks->letters, digits = masks->digits, spaces = masks->spaces;
+    uint64_t starts = ~spaces & ~continuations(masks, ~(letters | digits | spaces));
+    starts |= spaces & (~(spaces << 1) | ~(spaces >> 1)); /* first of white space, and the last, left behind */
+    *last = 62;
+    for (uint64_t left = masks->apostrophes & starts & (is_start ? ~UINT64_C(0) : ~UINT64_C(1)); left; left &= left - 1) {
+        const int index = __builtin_ctzll(left);
+        if (index + MOST_CONTRACTED > *last) { /* it may end outside: the next block begins before it */
+            *last = index - 1;
+            break;
+        }
+        const int size = contraction_size(at + index, at + 64);
+        if (!size) continue;
+        starts &= ~(UINT64_C(1) << (index + 1));
+        starts |= UINT64_C(1) << (index + size);
+    }
+    return starts & ((UINT64_C(2) << *last) - 2);
+}
+
 /* Adds the characters that are not ASCII to the masks of their classes. Returns how many of the 64 bytes are
  * then known: the rest begins with a character cut in two, or with white space of several bytes, whose bit
  * algebra would be another. */
@@ -95,11 +125,8 @@ static inline int classify_high(const uint8_t *at, hb_masks *masks, uint64_t *ot
  * what comes later are left out, unless nothing does: where `is_last`, the text ends among the known bytes. */
 static inline uint64_t block_starts(const uint8_t *at, const hb_masks *masks, uint64_t others, int known,
                                     int is_last) {
-    const uint64_t letters = masks->letters, digits = masks->digits;
     const uint64_t spaces = masks->spaces;
-    const uint64_t continues = (letters & letters << 1) | (digits & digits << 1) | (others & others << 1) |
-                               masks->blanks << 1; /* after a blank: it is the one before the run */
-    uint64_t starts = ~spaces & ~continues;
+    uint64_t starts = ~spaces & ~continuations(masks, others);
     starts |= spaces & (~(spaces << 1) | ~spaces >> 1); /* first of white space, and the last, left behind */
     starts |= 1;
     starts &= (UINT64_C(1) << (known - 1)) - 1; /* the last byte doesn't know its successor */
@@ -130,13 +157,13 @@ static inline uint64_t block_starts(const uint8_t *at, const hb_masks *masks, ui
 #include "scan_kernel.h"
 
 #define HB_SCANNER scan_avx2
-#define HB_TARGET HB_AVX2
+#define HB_TARGET HB_FOR_AVX2
 #define HB_MASKS hb_masks_avx2
 #define HB_WRITE_PLACES hb_write_places
 #include "scan_kernel.h"
 
 #define HB_SCANNER scan_avx512
-#define HB_TARGET HB_AVX512
+#define HB_TARGET HB_FOR_AVX512
 #define HB_MASKS hb_masks_avx512
 #define HB_WRITE_PLACES hb_write_places_avx512
 #include "scan_kernel.h"
@@ -150,40 +177,25 @@ static inline uint64_t block_starts(const uint8_t *at, const hb_masks *masks, ui
 #include "scan_kernel.h"
 #endif
 
-/* From the slowest to the fastest. */
-static const struct {
-    const char *name;
-    hb_scanner *scan;
-} scanners[] = {
-    {"plain", scan_plain},
+static hb_scanner *const scanners[] = {
+    scan_plain,
 #ifdef HB_X86
-    {"sse2", scan_sse2},
-    {"avx2", scan_avx2},
-    {"avx512", scan_avx512},
+    scan_sse2,
+    scan_avx2,
+    scan_avx512,
 #endif
 #ifdef HB_NEON
-    {"neon", scan_neon},
+    scan_neon,
 #endif
 };
 
-/* How many of the scanners the running machine can execute. */
-static int num_usable(void) {
-#ifdef HB_X86
-    return hb_machine_has_avx512() ? 4 : hb_machine_has_avx2() ? 3 : 2;
-#else
-    return sizeof scanners / sizeof scanners[0];
-#endif
-}
+hb_scanner *hb_find_scanner(int simd) { return scanners[simd]; }
 
-hb_scanner *hb_find_scanner(void) { return scanners[num_usable() - 1].scan; }
-
-const char *hb_simd(void) { return scanners[num_usable() - 1].name; }
-
-/* The ends of all pretokens, by the scanner of that number, the last one if it is -1; returns how many. -1 if
- * the machine can't execute it. */
-int64_t hb_scan(const uint8_t *text, int64_t size, int64_t *ends, int32_t number) {
-    if (number >= num_usable()) return -1;
-    hb_scanner *const scan = number < 0 ? hb_find_scanner() : scanners[number].scan;
+/* The ends of all pretokens of valid UTF-8; returns how many, -1 if the machine can't execute that scanner. */
+int64_t hb_scan(const uint8_t *text, int64_t size, int64_t *ends, int32_t simd) {
+    const int chosen = hb_choose(simd);
+    if (chosen < 0) return -1;
+    hb_scanner *const scan = scanners[chosen];
     const uint8_t *starts[HB_BATCH_ROOM];
     const uint8_t *at = text, *const end = text + size;
     int64_t num_pretokens = 0;

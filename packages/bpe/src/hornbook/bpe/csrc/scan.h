@@ -22,7 +22,16 @@ static inline int64_t hb_word_starts(const uint8_t *data, const int64_t *ends, i
     return num_found;
 }
 
-/* The fastest one that the running machine can execute. */
-hb_scanner *hb_find_scanner(void);
+/* The scanner of that number, which the machine must be able to execute (machine.h). */
+hb_scanner *hb_find_scanner(int simd);
+
+enum { HB_TEXT_AHEAD = 1 << 12 };
+
+/* Sends for the text that comes HB_TEXT_AHEAD after [at, next): what reads it next reads it in short stretches, of
+ * which the processor itself sees too little to run ahead. */
+static inline void hb_prefetch_text(const uint8_t *at, const uint8_t *next, const uint8_t *end) {
+    if (end - next <= HB_TEXT_AHEAD) return;
+    for (at += HB_TEXT_AHEAD, next += HB_TEXT_AHEAD; at < next; at += 64) __builtin_prefetch(at);
+}
 
 #endif

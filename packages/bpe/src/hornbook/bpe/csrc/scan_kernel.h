@@ -7,21 +7,30 @@ HB_TARGET static int64_t HB_SCANNER(const uint8_t *at, const uint8_t *end, const
     const uint8_t **next = starts, **const full = starts + HB_BATCH;
     while (at < end && next < full) {
 #ifdef HB_MASKS
+        /* ASCII, block after block. None waits for the one before: so the processor works on several at once. */
+        const uint8_t *const first = at, *block = at;
+        *next++ = at;
+        while (end - block >= 64 && next < full) {
+            const hb_masks masks = hb_opaque_masks(HB_MASKS(block));
+            if (masks.high) break;
+            int last;
+            const uint64_t found = ascii_starts(block, &masks, block == first, &last);
+            HB_WRITE_PLACES(next, block, found, __builtin_popcountll(found));
+            next += __builtin_popcountll(found);
+            block += last;
+        }
+        at = *--next; /* where the pretoken of the last start ends isn't known yet: it is left for later */
+        if (at > first) continue;
+        /* What isn't ASCII, or stands near the end: one block, as far as it is known. */
         const int64_t left = end - at;
-        const uint8_t *block = at;
         uint8_t tail[64];
+        block = at;
         if (left < 64) { /* blanks after the end: white space there goes on, as the pattern sees it */
             memset(tail, ' ', sizeof tail);
             memcpy(tail, at, (size_t)left);
             block = tail;
         }
-        hb_masks masks = HB_MASKS(block);
-        masks.letters = hb_opaque(masks.letters);
-        masks.digits = hb_opaque(masks.digits);
-        masks.blanks = hb_opaque(masks.blanks);
-        masks.spaces = hb_opaque(masks.spaces) | masks.blanks;
-        masks.apostrophes = hb_opaque(masks.apostrophes);
-        masks.high = hb_opaque(masks.high);
+        hb_masks masks = hb_opaque_masks(HB_MASKS(block));
         uint64_t others = ~(masks.letters | masks.digits | masks.spaces);
         const int known = masks.high ? classify_high(block, &masks, &others) : 64;
         if (known >= 8) {
@@ -30,8 +39,7 @@ HB_TARGET static int64_t HB_SCANNER(const uint8_t *at, const uint8_t *end, const
             if (is_last) found &= (UINT64_C(1) << left) - 1;
             const int num_found = __builtin_popcountll(found);
             if (is_last || num_found > 1) {
-                /* Unless the text ends here, the last start begins the next block: where its pretoken ends isn't
-                 * known yet. */
+                /* Unless the text ends here, the last start begins the next block. */
                 const int num_places = num_found - !is_last;
                 HB_WRITE_PLACES(next, at, found, num_places);
                 next += num_places;

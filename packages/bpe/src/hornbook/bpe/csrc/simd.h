@@ -12,11 +12,19 @@ typedef struct {
     uint64_t letters, digits, blanks /* U+0020 */, spaces /* blanks too */, apostrophes, high /* not ASCII */;
 } hb_masks;
 
+enum { HB_PLACES = 16 }; /* what hb_write_places writes a step: most of 64 bytes of prose */
+
 /* Compilers see through the masks and turn the 64-bit algebra on them back into vectors, three times slower.
  * An empty instruction that "changes" the mask keeps them from it. */
 static inline uint64_t hb_opaque(uint64_t mask) {
     __asm__("" : "+r"(mask));
     return mask;
+}
+
+static inline hb_masks hb_opaque_masks(hb_masks masks) {
+    const uint64_t blanks = hb_opaque(masks.blanks);
+    return (hb_masks){hb_opaque(masks.letters),         hb_opaque(masks.digits),      blanks,
+                      hb_opaque(masks.spaces) | blanks, hb_opaque(masks.apostrophes), hb_opaque(masks.high)};
 }
 
 #if defined(__x86_64__)
@@ -50,8 +58,8 @@ static inline hb_masks hb_masks_sse2(const uint8_t *at) {
     return masks;
 }
 
-#define HB_AVX2 __attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt")))
-HB_AVX2 static inline hb_masks hb_masks_avx2(const uint8_t *at) {
+#define HB_FOR_AVX2 __attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt")))
+HB_FOR_AVX2 static inline hb_masks hb_masks_avx2(const uint8_t *at) {
     hb_masks masks = {0, 0, 0, 0, 0, 0};
     for (int part = 0; part < 64; part += 32) {
         const __m256i bytes = _mm256_loadu_si256((const __m256i *)(at + part));
@@ -68,8 +76,9 @@ HB_AVX2 static inline hb_masks hb_masks_avx2(const uint8_t *at) {
     return masks;
 }
 
-#define HB_AVX512 __attribute__((target("avx512f,avx512bw,avx512vbmi2,avx2,bmi,bmi2,lzcnt,popcnt")))
-HB_AVX512 static inline hb_masks hb_masks_avx512(const uint8_t *at) {
+#define HB_FOR_AVX512 \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi2,avx2,bmi,bmi2,lzcnt,popcnt")))
+HB_FOR_AVX512 static inline hb_masks hb_masks_avx512(const uint8_t *at) {
     const __m512i bytes = _mm512_loadu_si512(at);
     const __m512i lower = _mm512_or_si512(bytes, _mm512_set1_epi8(0x20));
 #define HB_BETWEEN_64(v, low, span) \
@@ -83,8 +92,8 @@ HB_AVX512 static inline hb_masks hb_masks_avx512(const uint8_t *at) {
 #undef HB_BETWEEN_64
 }
 
-/* hb_write_places with AVX-512: the numbers of the bits that are set, then eight addresses a step. */
-HB_AVX512 static inline void hb_write_places_avx512(const uint8_t **places, const uint8_t *from, uint64_t mask,
+/* hb_write_places with AVX-512: the numbers of the bits that are set, then sixteen addresses a step. */
+HB_FOR_AVX512 static inline void hb_write_places_avx512(const uint8_t **places, const uint8_t *from, uint64_t mask,
                                                     int64_t num_places) {
     static const uint8_t numbers[64] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
                                         16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
@@ -93,10 +102,13 @@ HB_AVX512 static inline void hb_write_places_avx512(const uint8_t **places, cons
     uint8_t set[64];
     _mm512_storeu_si512(set, _mm512_maskz_compress_epi8(mask, _mm512_loadu_si512(numbers)));
     const __m512i base = _mm512_set1_epi64((int64_t)(uintptr_t)from);
-    for (int64_t i = 0; i < num_places; i += 8) {
-        const __m512i offsets = _mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)(set + i)));
-        _mm512_storeu_si512(places + i, _mm512_add_epi64(base, offsets));
-    }
+    int64_t i = 0;
+    do {
+        for (int64_t last = i + HB_PLACES; i < last; i += 8) {
+            const __m512i offsets = _mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)(set + i)));
+            _mm512_storeu_si512(places + i, _mm512_add_epi64(base, offsets));
+        }
+    } while (i < num_places);
 }
 
 #elif defined(__aarch64__)
@@ -136,14 +148,16 @@ static inline hb_masks hb_masks_neon(const uint8_t *at) {
 #endif
 
 /* The address of each bit of `mask`, bit i at from + i, into places[0 .. num_places - 1], `num_places` being the
- * first bits wanted; may write 7 more. Eight a step, some of them for nothing: cheaper than a branch for each. */
+ * first bits wanted; writes up to HB_PLACES more. So many a step that one nearly always does, some of them for
+ * nothing: cheaper than a branch for each. */
 static inline void hb_write_places(const uint8_t **places, const uint8_t *from, uint64_t mask, int64_t num_places) {
-    for (int64_t first = 0; first < num_places; first += 8) {
-        for (int64_t i = first; i < first + 8; i++) {
+    int64_t i = 0;
+    do {
+        for (const int64_t last = i + HB_PLACES; i < last; i++) {
             places[i] = from + __builtin_ctzll(mask | UINT64_C(1) << 63);
             mask &= mask - 1;
         }
-    }
+    } while (i < num_places);
 }
 
 #endif

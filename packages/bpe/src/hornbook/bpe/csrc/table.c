@@ -10,20 +10,33 @@
 #include <sys/mman.h>
 #endif
 
+enum { FEW_SLOTS = 1 << 17, MANY_SLOTS = 1 << 20 };
+
+#ifdef __linux__
 /* Big tables are read at random: with pages of 2 MB the processor finds them without walking its page tables. */
-enum { BIG_BYTES = 1 << 22, FEW_SLOTS = 1 << 17, MANY_SLOTS = 1 << 20 };
+enum { PAGE_BYTES = 1 << 21, BIG_BYTES = 1 << 20 };
+
+static size_t whole_pages(size_t num_bytes) { return (num_bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES; }
+
+/* Zeros that begin where a page can; NULL: out of memory. */
+static void *new_pages(size_t num_bytes) {
+    const size_t size = whole_pages(num_bytes);
+    uint8_t *room = mmap(NULL, size + PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (room == MAP_FAILED) return NULL;
+    const size_t before = (PAGE_BYTES - (uintptr_t)room % PAGE_BYTES) % PAGE_BYTES;
+    if (before) munmap(room, before);
+    munmap(room + before + size, PAGE_BYTES - before);
+#ifdef MADV_HUGEPAGE
+    madvise(room + before, size, MADV_HUGEPAGE); /* a wish: without it all works, only slower */
+#endif
+    return room + before;
+}
+#endif
 
 static hb_slot *new_slots(int64_t num_slots) {
     const size_t num_bytes = sizeof(hb_slot) * (size_t)num_slots;
 #ifdef __linux__
-    if (num_bytes >= BIG_BYTES) {
-        void *slots = mmap(NULL, num_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (slots == MAP_FAILED) return NULL;
-#ifdef MADV_HUGEPAGE
-        madvise(slots, num_bytes, MADV_HUGEPAGE); /* a wish: without it all works, only slower */
-#endif
-        return slots;
-    }
+    if (num_bytes >= BIG_BYTES) return new_pages(num_bytes);
 #endif
     return calloc(1, num_bytes);
 }
@@ -32,7 +45,7 @@ static void free_slots(hb_slot *slots, int64_t num_slots) {
 #ifdef __linux__
     const size_t num_bytes = sizeof(hb_slot) * (size_t)num_slots;
     if (num_bytes >= BIG_BYTES) {
-        munmap(slots, num_bytes);
+        munmap(slots, whole_pages(num_bytes));
         return;
     }
 #else

@@ -123,27 +123,4 @@ static inline void hb_move_forward(hb_table *table, hb_slot *first, hb_slot *slo
 
 static inline int hb_same_key(hb_key a, hb_key b) { return a.low == b.low && a.high == b.high; }
 
-/* Keys of a batch, and the slot where each is looked for; the slots are on their way from memory. */
-typedef struct {
-    hb_key key;
-    hb_slot *slot;
-} hb_wanted;
-
-static inline void hb_want(const hb_table *table, const uint8_t *const *starts, int64_t num_pretokens,
-                           const uint8_t *readable, hb_wanted *wanted) {
-    /* Copies, because the compiler can't know that writing to `wanted` leaves the table as it is. */
-    const uint64_t hash_key[2] = {table->hash_key[0], table->hash_key[1]};
-    const int shift = table->shift;
-    hb_slot *const slots = table->slots;
-    const uint8_t *at = starts[0];
-    for (int64_t i = 0; i < num_pretokens; i++) {
-        const uint8_t *const next = starts[i + 1];
-        const hb_key key = hb_key_of(at, next - at, readable, hash_key);
-        hb_slot *const slot = slots + hb_slot_index(key, hash_key, shift);
-        __builtin_prefetch(slot);
-        wanted[i] = (hb_wanted){key, slot};
-        at = next;
-    }
-}
-
 #endif

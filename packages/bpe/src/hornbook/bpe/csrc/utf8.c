@@ -1,5 +1,8 @@
 /* Is it UTF-8? (Unicode, table 3-7: well-formed byte sequences.) */
-#include "bpe.h"
+#include "utf8.h"
+
+#include "machine.h"
+#include "simd.h"
 
 static int is_continuation(uint8_t byte) { return (byte & 0xC0) == 0x80; }
 
@@ -43,8 +46,7 @@ static int usual_size(uint64_t word) {
     return (word & 0xC0E0) == 0x80C0 && (word & 0x1E) ? 2 : 0; /* C0 and C1 would be overlong */
 }
 
-int64_t hb_valid_prefix(const uint8_t *text, int64_t size) {
-    const uint8_t *at = text, *const end = text + size;
+static const uint8_t *validate(const uint8_t *at, const uint8_t *end) {
     while (at < end) {
         uint64_t word;
         if (end - at >= 8) {
@@ -65,5 +67,58 @@ int64_t hb_valid_prefix(const uint8_t *text, int64_t size) {
         if (length == 0) break;
         at += length;
     }
-    return at - text;
+    return at;
+}
+
+#ifdef HB_X86
+/* How many of 64 bytes, which begin with the start of a character, are whole characters, all well formed; 0 if one is
+ * not. Leads say where continuations must stand, and these must be all there are. */
+HB_FOR_AVX512 static inline int well_formed_avx512(__m512i bytes) {
+#define HB_FROM(low) _mm512_cmpge_epu8_mask(bytes, _mm512_set1_epi8((char)(low)))
+#define HB_AFTER(lead) (_mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8((char)(lead))) << 1)
+    const uint64_t high = HB_FROM(0x80), leads = HB_FROM(0xC0), of_3 = HB_FROM(0xE0), of_4 = HB_FROM(0xF0);
+    const uint64_t from_90 = HB_FROM(0x90), from_a0 = HB_FROM(0xA0);
+    uint64_t wrong = (high & ~leads) ^ (leads << 1 | of_3 << 2 | of_4 << 3);
+    wrong |= (leads & ~HB_FROM(0xC2)) | HB_FROM(0xF5);
+    wrong |= HB_AFTER(0xE0) & ~from_a0; /* overlong */
+    wrong |= HB_AFTER(0xED) & from_a0;  /* a surrogate */
+    wrong |= HB_AFTER(0xF0) & ~from_90; /* overlong */
+    wrong |= HB_AFTER(0xF4) & from_90;  /* above U+10FFFF */
+#undef HB_FROM
+#undef HB_AFTER
+    const uint64_t cut = (leads & UINT64_C(1) << 63) | (of_3 & UINT64_C(1) << 62) | (of_4 & UINT64_C(1) << 61);
+    const int size = cut ? __builtin_ctzll(cut) : 64;
+    return wrong << (cut ? 63 - size : 0) ? 0 : size; /* what is cut may stand where a continuation must */
+}
+
+HB_FOR_AVX512 static const uint8_t *validate_avx512(const uint8_t *at, const uint8_t *end) {
+    while (at < end) {
+        const int64_t left = end - at;
+        /* The zeros that fill up the last block are characters, too. */
+        const __m512i bytes = left >= 64 ? _mm512_loadu_si512(at)
+                                         : _mm512_maskz_loadu_epi8((UINT64_C(1) << left) - 1, at);
+        const int size = _mm512_movepi8_mask(bytes) ? well_formed_avx512(bytes) : 64;
+        if (!size) {
+            _mm256_zeroupper(); /* what follows is compiled without AVX, and slow while the registers are in use */
+            return validate(at, end);
+        }
+        at = left > size ? at + size : end;
+    }
+    return end;
+}
+#endif
+
+hb_validator *hb_find_validator(int simd) {
+#ifdef HB_X86
+    if (simd == HB_AVX512) return validate_avx512;
+#else
+    (void)simd;
+#endif
+    return validate;
+}
+
+/* How many bytes at the start are well formed; -1 if the machine can't execute that validator. */
+int64_t hb_valid_prefix(const uint8_t *text, int64_t size, int32_t simd) {
+    const int chosen = hb_choose(simd);
+    return chosen < 0 ? -1 : hb_find_validator(chosen)(text, text + size) - text;
 }
