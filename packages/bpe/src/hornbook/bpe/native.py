@@ -266,7 +266,8 @@ def _check(result: int, library: ctypes.CDLL, text: bytes) -> None:
     """Raise the error that the core returned, if it is one."""
     if result == _NOT_UTF8:
         valid = library.hb_valid_prefix(text, len(text), _FASTEST)
-        raise UnicodeDecodeError("utf-8", text, valid, valid + 1, "not well formed")
+        encoding, reason = "utf-8", "not well formed"
+        raise UnicodeDecodeError(encoding, text, valid, valid + 1, reason)
     if result <= _MISSING_BYTE:
         msg = f"byte 0x{_MISSING_BYTE - result:02x} is not in the vocabulary"
         raise ValueError(msg)

@@ -42,7 +42,7 @@ class Block(NamedTuple):
         """What `work` makes of the text.
 
         Raises:
-            ValueError: If `work` finds it is not valid UTF-8; names the byte and its offset in the whole text.
+            ValueError: If `work` finds that it is not valid UTF-8; names the byte and its offset in the text.
         """
         try:
             return work(self.text)
