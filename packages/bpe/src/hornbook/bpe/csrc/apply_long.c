@@ -1,5 +1,6 @@
 /* Applies merges to a long pretoken: its places wait in a queue, by the rank of the pair that starts there. */
 #include "apply.h"
+#include "pages.h"
 
 #include <stdlib.h>
 
@@ -35,8 +36,8 @@ struct hb_queue {
 
 void hb_queue_free(struct hb_queue *queue) {
     if (!queue) return;
-    free(queue->nodes);
-    free(queue->chunks);
+    hb_pages_free(queue->nodes, sizeof(node) * (size_t)queue->num_nodes);
+    hb_pages_free(queue->chunks, sizeof(chunk) * (size_t)queue->max_chunks);
     free(queue->lists);
     free(queue->heap);
     free(queue);
@@ -81,20 +82,26 @@ static uint64_t pop(struct hb_queue *queue) {
     return least;
 }
 
+/* Room for so many chunks in all; those there are stay. */
+static int32_t reserve_chunks(struct hb_queue *queue, int64_t num_chunks) {
+    if (num_chunks <= queue->max_chunks) return 0;
+    if (num_chunks > INT32_MAX) return HB_OUT_OF_MEMORY;
+    chunk *chunks = hb_pages_new(sizeof(chunk) * (size_t)num_chunks);
+    if (!chunks) return HB_OUT_OF_MEMORY;
+    if (queue->chunks) memcpy(chunks, queue->chunks, sizeof(chunk) * (size_t)queue->num_chunks);
+    hb_pages_free(queue->chunks, sizeof(chunk) * (size_t)queue->max_chunks);
+    queue->chunks = chunks;
+    queue->max_chunks = (int32_t)num_chunks;
+    return 0;
+}
+
 /* The number of an empty chunk, 0 if there is no memory. */
 static int32_t take_chunk(struct hb_queue *queue) {
     int32_t number = queue->free_chunk;
     if (number) {
         queue->free_chunk = queue->chunks[number].next;
     } else {
-        if (queue->num_chunks >= queue->max_chunks) {
-            if (queue->max_chunks > INT32_MAX / 4) return 0;
-            const int32_t more = queue->max_chunks ? 2 * queue->max_chunks : 256;
-            chunk *chunks = realloc(queue->chunks, sizeof *chunks * (size_t)more);
-            if (!chunks) return 0;
-            queue->chunks = chunks;
-            queue->max_chunks = more;
-        }
+        if (queue->num_chunks >= queue->max_chunks && reserve_chunks(queue, 2 * (int64_t)queue->max_chunks)) return 0;
         number = queue->num_chunks++;
     }
     queue->chunks[number].next = queue->chunks[number].num_places = 0;
@@ -174,10 +181,12 @@ static int32_t merge_at(const hb_merges *merges, struct hb_queue *queue, node *a
 int32_t hb_reserve_long(const hb_merges *merges, hb_scratch *scratch, int64_t size) {
     if (!scratch->queue && !(scratch->queue = queue_new(merges))) return HB_OUT_OF_MEMORY;
     struct hb_queue *const queue = scratch->queue;
+    /* More than places ever fill: to make room later is to copy them all. */
+    if (queue->lists && reserve_chunks(queue, size / 4 + 256)) return HB_OUT_OF_MEMORY;
     if (size <= queue->num_nodes) return 0;
-    free(queue->nodes);
+    hb_pages_free(queue->nodes, sizeof(node) * (size_t)queue->num_nodes);
     queue->num_nodes = 0;
-    queue->nodes = malloc(sizeof(node) * (size_t)size);
+    queue->nodes = hb_pages_new(sizeof(node) * (size_t)size);
     if (!queue->nodes) return HB_OUT_OF_MEMORY;
     queue->num_nodes = size;
     return 0;
