@@ -10,6 +10,9 @@ Examples:
     uv run apps/train_ts.py --preset gpu           # the full run: 327.68 M tokens
     uv run apps/train_ts.py --train-text a.txt --valid-text b.txt --num-steps 2000 --max-lr 3e-3
     uv run apps/train_ts.py --norm post --dry-run  # what would it cost?
+    uv run apps/train_ts.py --num-steps None --max-seconds 600 --warmup-fraction 0.02   # for ten minutes
+    uv run apps/train_ts.py --preset gpu --micro-batch-size 16 --activation-checkpointing  # less memory
+    uv run apps/train_ts.py --optimizer muon --schedule trapezoid --ema-decay 0.999 --shuffle epochs
 """
 
 import sys

@@ -1,5 +1,6 @@
 """The training of one experiment on prepared data: its parts, put together."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,7 @@ def train_experiment(
                 starts = replace(batches, rank=rank).starts
                 BadStepFile(directory / "bad_steps.jsonl", starts)(replace(bad, micro_losses=losses))
 
+    average = None if experiment.ema_decay is None else WeightAverage(model, experiment.ema_decay)
     flops = training_flops(experiment.model, batch_size=1) / experiment.model.context_length
     with stop_on_signals() as stop:
         outcome = train(
@@ -122,7 +124,7 @@ def train_experiment(
             sinks=make_sinks(sink_flags, directory, experiment.loop, recorded) if world.is_main else [],
             stop=stop,
             loss_scale=LossScale() if experiment.precision == "fp16" else None,
-            average=None if experiment.ema_decay is None else WeightAverage(model, experiment.ema_decay),
+            average=average,
             record_bad_step=record,
             agree=world.mean,
             accumulating=spread.accumulating,
@@ -135,7 +137,8 @@ def train_experiment(
         say(f"stopped at step {outcome.step:,}{of}, saved in {directory}")
         say("to go on, give the same command again")
         return int(max(world.gather_json(stop.exit_code)))  # not every process need have had the signal
-    evaluation = outcome.evaluation or validate(last=True)
+    with torch.no_grad(), average.in_place() if average else nullcontext():
+        evaluation = outcome.evaluation or validate(last=True)
 
     def end() -> None:
         finish(

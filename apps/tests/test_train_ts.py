@@ -195,6 +195,12 @@ def test_every_way_to_train_goes_through_to_a_story(tmp_path: Path, texts: tuple
     assert recorded["run"]["experiment"]["ema_decay"] == 0.9
     assert recorded["run"].keys() == {"experiment", "text", "tokenizer", "tokens"}
     assert {"hornbook", "commit", "torch"} <= recorded["about"].keys()
+    # Evaluated and told by the average, also when that is all that is left to do.
+    first = json.loads((run / "results.json").read_text())
+    (run / "results.json").unlink()
+    assert train(*arguments(tmp_path, *texts, *more)) == 0
+    second = json.loads((run / "results.json").read_text())
+    assert (first["val_loss"], first["sample"]) == (second["val_loss"], second["sample"])
 
 
 def test_a_run_by_the_clock_ends_when_its_time_is_up(tmp_path: Path, texts: tuple[Path, Path]) -> None:

@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from hornbook.trainer import WeightAverage
+from hornbook.trainer import Checkpoints, WeightAverage
 
 
 def test_it_is_the_recursion_written_out() -> None:
@@ -51,6 +53,26 @@ def test_tied_weights_are_averaged_once() -> None:
     model = nn.ModuleDict({"a": nn.Linear(2, 2, bias=False), "b": nn.Linear(2, 2, bias=False)})
     model["b"].weight = model["a"].weight
     assert list(WeightAverage(model, decay=0.5).tensors()) == ["average.a.weight"]
+
+
+def test_a_checkpoint_gives_the_average_to_who_wants_the_weights_alone(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    average = WeightAverage(model, decay=0.5)
+    with torch.no_grad():
+        for param in model.parameters():
+            param.add_(1.0)
+    model[1].running_mean.fill_(7.0)  # type: ignore[operator]
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, model, optimizer, wallclock_seconds=1.0, extra_tensors=average.tensors())
+    generating = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    assert checkpoints.restore_weights(generating) is not None
+    for name, param in generating.named_parameters():
+        assert torch.equal(param, average.tensors()[f"average.{name}"])
+    assert torch.equal(generating.get_buffer("1.running_mean"), torch.full((2,), 7.0))
+    training = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    assert checkpoints.restore(training, torch.optim.SGD(training.parameters(), 0.1)) is not None
+    assert all(torch.equal(a, b) for a, b in zip(training.parameters(), model.parameters(), strict=True))
 
 
 def test_what_a_checkpoint_lacks_is_named() -> None:

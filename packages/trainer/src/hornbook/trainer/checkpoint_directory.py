@@ -32,6 +32,7 @@ from .files import atomic_directory, open_regular
 from .hashed_write import Buffer, write_hashed
 from .strict_json import MOST_BYTES, Json, dump, parse_object
 from .tensor_file import Header, TensorInfo, encode, read_header, read_tensors
+from .weight_average import averages_in
 
 T = TypeVar("T")
 
@@ -270,7 +271,7 @@ def restore_checkpoint(path: Path, model: Module, optimizer: Optimizer) -> Resto
 
 
 def load_weights(path: Path, model: Module) -> Restored:
-    """Verify one checkpoint and load its weights alone.
+    """Verify one checkpoint and load its weights alone: their average, if the run keeps one.
 
     Raises:
         CheckpointError: If it is damaged or of another version.
@@ -279,7 +280,8 @@ def load_weights(path: Path, model: Module) -> Restored:
     saved = SavedCheckpoint(path)
     state.check_model_tensors(model, saved.infos("model"), saved.state["aliases"])
     weights, extra = saved.read("model", "extra")
-    state.load_model_tensors(model, weights, saved.state["aliases"])
+    # Buffers and frozen parameters are in the model's tensors alone.
+    state.load_model_tensors(model, weights | averages_in(extra), saved.state["aliases"])
     return saved.restored(extra)
 
 

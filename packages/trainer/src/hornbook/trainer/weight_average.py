@@ -85,6 +85,15 @@ class WeightAverage:
         _copy({name: tensors[_PREFIX + name] for name in self._averages}, self._averages)
 
 
+def averages_in(extra_tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the averages among a checkpoint's extra tensors, by the names of their parameters."""
+    return {
+        name.removeprefix(_PREFIX): tensor
+        for name, tensor in extra_tensors.items()
+        if name.startswith(_PREFIX)
+    }
+
+
 def _copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in target.items():
