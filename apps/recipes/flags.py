@@ -1,10 +1,10 @@
 """Command lines: a preset, and a typed flag for every field of it."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import tyro
 
@@ -37,12 +37,27 @@ class TrainFlags:
     """Print the settings, the size and the predicted time, and stop."""
 
 
+FlagsT = TypeVar("FlagsT", bound=TrainFlags)
+
+
 def parse_train_flags(description: str, arguments: Sequence[str]) -> TrainFlags:
+    """Read the command line of a training app: see `parse_flags`."""
+    return parse_flags(TrainFlags, description, arguments)
+
+
+def parse_flags(
+    kind: type[FlagsT],
+    description: str,
+    arguments: Sequence[str],
+    presets: Mapping[str, Callable[[], Experiment]] = PRESETS,
+) -> FlagsT:
     """Read a command line; the preset's values are the defaults that --help shows.
 
     Args:
+        kind: The flags of the app: `TrainFlags`, or more.
         description: What the app does, with examples; the head of --help.
         arguments: The words after the program's name.
+        presets: Where the defaults come from.
 
     Raises:
         SystemExit: With code 2 on a flag that is unknown (the nearest is named) or ill-typed; 0 after --help.
@@ -63,9 +78,9 @@ def parse_train_flags(description: str, arguments: Sequence[str]) -> TrainFlags:
     preset = known.preset or choose_preset(device)
     with one_voice():
         return tyro.cli(
-            TrainFlags,
+            kind,
             args=list(arguments),
             description=description,
-            default=TrainFlags(experiment=fit(PRESETS[preset](), device), texts=TextFlags(), preset=preset),
+            default=kind(experiment=fit(presets[preset](), device), texts=TextFlags(), preset=preset),
             config=(tyro.conf.OmitArgPrefixes,),
         )

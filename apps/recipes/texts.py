@@ -46,6 +46,15 @@ class Texts:
     num_bytes: int = 0  # of the training text, if it is made here
 
 
+def settled(flags: TextFlags, wanted: DataSet) -> TextFlags:
+    """Return the flags with the place of "auto" taken by what it means for a data set."""
+    if flags.data != "auto" or flags.train_text is not None or flags.valid_text is not None:
+        return flags
+    source = choose_texts(flags, wanted).source
+    assert source != "own"  # no text was given
+    return replace(flags, data=source)
+
+
 def choose_texts(flags: TextFlags, wanted: DataSet = "tinystories") -> Texts:
     """Decide which texts the flags mean. Reads and writes nothing.
 

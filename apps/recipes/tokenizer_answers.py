@@ -5,6 +5,7 @@ from typing import Any
 
 from hornbook.accounting import format_seconds
 
+from .markdown import table
 from .texts import Texts
 from .tokenizer_trials import Training
 
@@ -35,20 +36,6 @@ def answers(
     parts += [_compression(names, keys, corpora, rows), _throughput(names, keys, corpora, rows, measured)]
     parts += [_types(names, keys, corpora, rows, measured), _examples(names, corpora, beginnings)]
     return "\n\n".join(parts) + "\n"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    r"""Return a Markdown table.
-
-    Example:
-        >>> print(table(["a", "b"], [["1", "2 | 3"]]))
-        | a | b |
-        |---|---|
-        | 1 | 2 \| 3 |
-    """
-    cells = [head, *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    lines = [f"| {' | '.join(line)} |" for line in cells]
-    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
 
 
 def _training(names: list[str], trainings: Sequence[Training], measured: dict[str, Any]) -> str:

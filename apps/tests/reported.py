@@ -45,6 +45,9 @@ def write_run(
         rows.append(",".join(str(numbers.get(name, "")) for name in COLUMNS))
     (directory / "metrics.csv").write_text("\n".join(rows) + "\n")
     results = {"val_loss": val_loss, "perplexity": math.exp(val_loss), "bits_per_byte": 1.0, "sample": text}
-    (directory / "results.json").write_text(json.dumps(results | {"diverged": diverged}))
+    if diverged:
+        (directory / "bad_steps.jsonl").write_text('{"step": 41}\n')
+    else:
+        (directory / "results.json").write_text(json.dumps(results))
     (directory / "samples.txt").write_text(f"temperature 0.8\n\n---\n\n{text}\n")
     return directory

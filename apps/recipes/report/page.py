@@ -97,7 +97,7 @@ def _hash(content: str) -> str:
 
 def _tiles(runs: Sequence[RunRecord]) -> str:
     """The numbers of the best run, large."""
-    ended = [run for run in runs if run.loss is not None and run.status != "diverged"]
+    ended = [run for run in runs if run.loss is not None and not run.diverged]
     if not ended:
         return "<p>No run has been evaluated yet.</p>"
     best = min(ended, key=lambda run: run.loss or 0.0)

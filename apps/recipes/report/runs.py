@@ -36,6 +36,11 @@ class RunRecord:
         return next((value for value in reversed(self.columns.get(column, [])) if value is not None), None)
 
     @property
+    def diverged(self) -> bool:
+        """Whether it ended in numbers that are none."""
+        return self.status.startswith("diverged")
+
+    @property
     def loss(self) -> float | None:
         """Validation loss at the end, or the last there is; nats a token."""
         return _number(self.results.get("val_loss")) or self.last("val_loss")
@@ -128,6 +133,7 @@ def _read(directory: Path, name: str) -> RunRecord:
     results = _json(directory / "results.json", problems) if (directory / "results.json").exists() else {}
     columns = _metrics(directory / "metrics.csv", problems)
     settings = flatten(experiment if isinstance(experiment, dict) else run)
+    shape = _shape(directory, experiment, problems)
     return RunRecord(
         directory=directory,
         name=name,
@@ -137,8 +143,8 @@ def _read(directory: Path, name: str) -> RunRecord:
         results=results,
         columns=columns,
         samples=_samples(directory / "samples.txt", problems),
-        status=_status(results, columns, settings),
-        shape=_shape(directory, experiment, problems),
+        status=_status(directory, results, columns, settings, shape),
+        shape=shape,
         problems=problems,
     )
 
@@ -193,16 +199,31 @@ def _samples(path: Path, problems: list[str]) -> str:
 
 
 def _status(
-    results: Mapping[str, Any], columns: Mapping[str, list[float | None]], settings: dict[str, Any]
+    directory: Path,
+    results: Mapping[str, Any],
+    columns: Mapping[str, list[float | None]],
+    settings: Mapping[str, Any],
+    shape: TransformerConfig | None,
 ) -> str:
-    if results.get("diverged"):
-        return "diverged"
+    """Say how a run ended, or where it is."""
     if results:
-        return "finished"
+        loss = _number(results.get("val_loss"))
+        guessing = loss is not None and shape is not None and loss >= math.log(shape.vocab_size)
+        return "no better than guessing" if guessing else "finished"
     steps = [step for step in columns.get("step", []) if step is not None]
-    num_steps = settings.get("loop.num_steps")
     at = f"step {steps[-1]:,.0f}" if steps else "the start"
+    skipped = settings.get("loop.max_skipped_steps", 0)
+    if isinstance(skipped, int) and _num_lines(directory / "bad_steps.jsonl") > skipped:
+        return f"diverged at {at}"
+    num_steps = settings.get("loop.num_steps")
     return f"at {at} of {num_steps:,}" if isinstance(num_steps, int) else f"at {at}"
+
+
+def _num_lines(path: Path) -> int:
+    try:
+        return path.read_bytes().count(b"\n")
+    except OSError:
+        return 0
 
 
 def _shape(directory: Path, experiment: Any, problems: list[str]) -> TransformerConfig | None:

@@ -28,7 +28,7 @@ def against(runs: Sequence[RunRecord]) -> dict[str, Any] | None:
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return None
     points = [
-        {"run": index, "x": value, "y": None if run.status == "diverged" else _round(run.loss)}
+        {"run": index, "x": value, "y": None if run.diverged else _round(run.loss)}
         for index, (run, value) in enumerate(zip(runs, values, strict=True))
     ]
     return {"field": names[0], "points": points}
@@ -56,7 +56,7 @@ def _run(run: RunRecord) -> dict[str, Any]:
                 {axis: [numbers[index] for index in there] for axis, numbers in axes.items()},
                 [values[index] for index in there],
             )
-    return {"name": run.name, "series": series, "diverged": run.status == "diverged"}
+    return {"name": run.name, "series": series, "diverged": run.diverged}
 
 
 def _thinned(axes: dict[str, list[float | None]], values: Sequence[float | None]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def summary(runs: Sequence[RunRecord]) -> str:
         "tokens/s",
     ]
     head += [escape(name.rsplit(".", 1)[-1]) for name in changed]
-    finished = [run.loss for run in runs if run.status != "diverged" and run.loss is not None]
+    finished = [run.loss for run in runs if not run.diverged and run.loss is not None]
     rows = []
     for index, run in enumerate(runs):
         best = len(runs) > 1 and run.loss is not None and finished and run.loss == min(finished)
@@ -70,7 +70,7 @@ def summary(runs: Sequence[RunRecord]) -> str:
             [
                 f'<span class="dot c{index}"></span>{escape(run.name)}',
                 escape(run.status),
-                f"<strong>{loss}</strong>" if best and run.status != "diverged" else loss,
+                f"<strong>{loss}</strong>" if best and not run.diverged else loss,
                 _cell(run.results.get("perplexity"), 2),
                 _cell(run.results.get("bits_per_byte") or run.last("bits_per_byte"), 4),
                 _NONE if run.shape is None else format_count(num_parameters(run.shape)),

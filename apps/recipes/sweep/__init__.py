@@ -1,0 +1,1 @@
+"""Many runs that belong together: planned, run, resumed, and summed up."""

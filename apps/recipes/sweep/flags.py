@@ -1,0 +1,85 @@
+"""The command line of a sweep: that of a training app, and which runs."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from ..flags import TrainFlags
+from .plans import Plan, batch_plan, grid_plan, lr_plan, rates_around
+from .point import MAX_LR, changed, parse_grid
+
+SweepKind = Literal["lr", "batch", "grid"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobFlags(TrainFlags):
+    """A training app's flags for many runs."""
+
+    jobs: int = 1
+    """Runs at once; they share the processors, and on a GPU its memory."""
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be meant."""
+        if self.jobs < 1:
+            msg = f"--jobs must be at least 1, got {self.jobs}"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepFlags(JobFlags):
+    """Which runs, and what they share."""
+
+    kind: tyro.conf.Positional[SweepKind] = "grid"
+    """lr: learning rates up to the first that diverges; batch: batch sizes; grid: what --grid names."""
+    grid: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """FIELD=VALUE,VALUE,… such as optimizer.max_lr=1e-3,3e-3; several give every combination."""
+    rates: tuple[float, ...] = ()
+    """Of lr; by default from a tenth of --max-lr upwards, each --rate-step times the one before."""
+    rate_step: float = 10**0.5
+    """Of lr: factor between two rates."""
+    edge_runs: int = 2
+    """Of lr: runs that narrow down where divergence begins."""
+    sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+    """Of batch: windows a step; those that leave fewer than 20 updates, or need more memory than there is,
+    are left out."""
+    rate_factors: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """Of batch: rates tried at each size, as multiples of --max-lr scaled with the root of the size."""
+
+
+def plan_of(flags: SweepFlags) -> tuple[Plan, dict[str, object]]:
+    """Return the plan that the flags mean, and what tells it from others.
+
+    Raises:
+        ValueError: If flags contradict each other or a value can't be.
+    """
+    base = flags.experiment
+    if (flags.kind == "grid") != bool(flags.grid):
+        msg = (
+            "a grid needs --grid FIELD=VALUE,VALUE,…, such as --grid optimizer.max_lr=1e-3,3e-3"
+            if flags.kind == "grid"
+            else f"--grid goes with the sweep `grid`, not with `{flags.kind}`: `sweep.py grid --grid …`"
+        )
+        raise ValueError(msg)
+    if flags.kind == "grid":
+        grid = parse_grid(flags.grid, base)
+        return grid_plan(grid), {"kind": "grid", "grid": grid}
+    if flags.kind == "lr":
+        if not flags.rate_step > 1:
+            msg = f"--rate-step must be greater than 1, got {flags.rate_step}"
+            raise ValueError(msg)
+        rates = list(flags.rates) or rates_around(base.optimizer.max_lr, flags.rate_step)
+        for rate in rates:
+            changed(base, [(MAX_LR, rate)])
+        if flags.edge_runs < 0:
+            msg = f"--edge-runs must be at least 0, got {flags.edge_runs}"
+            raise ValueError(msg)
+        about = {"kind": "lr", "rates": rates, "edge_runs": flags.edge_runs}
+        return lr_plan(rates, edge_runs=flags.edge_runs), about
+    for name, values in (("sizes", flags.sizes), ("rate-factors", flags.rate_factors)):
+        if not values or min(values) <= 0:
+            msg = f"--{name} must be numbers greater than 0, got {' '.join(map(str, values)) or 'none'}"
+            raise ValueError(msg)
+    sizes, factors = list(flags.sizes), list(flags.rate_factors)
+    plan = batch_plan(base, sizes, rate_factors=factors)
+    return plan, {"kind": "batch", "sizes": sizes, "rate_factors": factors}

@@ -1,0 +1,92 @@
+"""A sweep from flags to report: check, prepare, run, sum up."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from hornbook.trainer import atomic_file
+
+from ..console import say
+from ..describe import describe
+from ..device import choose_device, why_no_compile
+from ..flags import TrainFlags
+from ..prepare import prepare
+from ..report import find_runs, read_runs, write_report
+from ..texts import check_text, choose_texts, fingerprints, provide
+from .flags import JobFlags
+from .outcome import Outcome
+from .plans import Plan
+from .point import Point, changed
+from .runner import run_sweep
+
+Summary = Callable[[Sequence[Point], Mapping[str, Outcome], Path], str]
+"""Takes the points in order, their outcomes and the sweep's directory; returns Markdown."""
+
+
+def sweep(
+    flags: JobFlags, plan: Plan, about: Mapping[str, Any], summary: Summary, *, title: str, name: str
+) -> int:
+    """Run a plan and write `summary.md`, `report.html` and `figures/` into the sweep's directory.
+
+    Args:
+        flags: What all runs share.
+        plan: Which runs there are.
+        about: What tells this plan from others; JSON values.
+        summary: What the sweep has shown.
+        title: Of the report.
+        name: Of the directory, if none is given.
+
+    Raises:
+        ValueError: On anything that can't be used.
+        OSError: If a disk is full or can't be written.
+    """
+    device = choose_device(flags.device)
+    if flags.experiment.compile and (reason := why_no_compile(device)):
+        msg = f"--compile can't be used: {reason}; give --no-compile"
+        raise ValueError(msg)
+    points = plan({})
+    for one in points:  # refused before anything is run
+        changed(flags.experiment, one.changes)
+    texts = choose_texts(flags.texts)
+    say(f"text: {texts.name}")
+    if flags.dry_run:
+        describe(flags.experiment, device)
+        say(f"{len(points)} runs at most, or first; each about as long as that:")
+        for one in points:
+            say(f"  {one.name}")
+        return 0
+    provide(texts)
+    experiment = flags.experiment
+    for path, flag in ((texts.train, "--train-text"), (texts.valid, "--valid-text")):
+        check_text(path, flag, experiment.model.context_length)
+    digests = fingerprints(texts)
+    identity = {"sweep": dict(about), "experiment": asdict(experiment), "text": digests}
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+    directory = flags.out or Path("runs") / f"{name}-{texts.slug}-{flags.preset}-{key}"
+    say(f"sweep: {directory}")
+    prepare(  # once, here: the runs find it done
+        texts,
+        **digests,
+        vocab_size=experiment.model.vocab_size,
+        context_length=experiment.model.context_length,
+        cache=flags.texts.data_dir / "cache",
+    )
+    shared = TrainFlags(**{field.name: getattr(flags, field.name) for field in fields(TrainFlags)})
+    outcomes = run_sweep(plan, shared, directory, identity, jobs=flags.jobs)
+    told = summary(plan(outcomes), outcomes, directory)
+    with atomic_file(directory / "summary.md") as file:
+        file.write(told.encode())
+    say()
+    say(told)
+    runs = [directory / one for one in outcomes if (directory / one / "config.json").is_file()]
+    records = read_runs(find_runs(runs)) if runs else []
+    if records:
+        from ..report.figures import draw_figures  # matplotlib takes a second to import
+
+        write_report(records, directory / "report.html", title=title)
+        draw_figures(records, directory / "figures")
+        say(f"report: {directory / 'report.html'}")
+    return 0
