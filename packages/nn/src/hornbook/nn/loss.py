@@ -145,8 +145,13 @@ def _sum_and_gradients(
     grads_hidden = []
     accurate = torch.promote_types(weight.dtype, torch.float32)
     grad_weight: Tensor | None = None
+    # One place for the logits of all chunks: the first touch of new memory takes longer than the product. (The
+    # compiler sees to it by itself.)
+    num_rows = min(chunk_size, len(targets))
+    room = None if torch.compiler.is_compiling() else hidden.new_empty(num_rows, len(head), dtype=dtype)
     for x, ids in _chunks(hidden.to(dtype), targets, chunk_size):
-        logits = at_least_float32(_logits(x, head, cap))
+        logits = x @ head.T if room is None else torch.mm(x, head.T, out=room[: len(x)])
+        logits = at_least_float32(logits if cap is None else softcap(logits, cap))
         slope = None if cap is None else 1 - (logits / cap).square()
         counts, index = _counted(ids, ignore_index)
         shift = logits.amax(-1, keepdim=True)
