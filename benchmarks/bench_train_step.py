@@ -3,6 +3,7 @@
 uv run --group peers benchmarks/bench_train_step.py [--nanogpt model.py] [--device cuda --bf16]
 
 Contestants take turns, a step each, the matrix product among them; ratios and shares are medians over rounds.
+On one thread of a CPU (OMP_NUM_THREADS=1) CPU seconds are compared, which others on the machine disturb less.
 """
 
 import argparse
@@ -43,35 +44,36 @@ def compare(setting: Setting, repetitions: int) -> None:
     timings = alternate({**steps, PRODUCT: multiply}, repetitions)
     product_timing = timings.pop(PRODUCT)
     kind = "compiled" if setting.compiled else "eager"
+    cpu = setting.device == "cpu" and torch.get_num_threads() == 1
+
+    def seconds(timing: Timing) -> list[float]:
+        return timing.cpu if cpu else timing.wall
+
     print_table(
         f"training step, {kind}, {setting.batch_size} x {shape.context_length}",
         timings,
         num_tokens,
         "tokens",
-        cpu=False,
+        cpu=cpu,
     )
-    ours = timings["hornbook"].wall
+    ours = seconds(timings["hornbook"])
     for name, timing in timings.items():
         if name != "hornbook":
-            print(f"  ours / {name}, median over rounds: {_median_ratio(timing.wall, ours):.3f}")
-    product_rate = 2 * NUM_PRODUCTS * num_tokens * shape.d_model * shape.d_ff
-    share = _median_ratio(_rates(product_timing, product_rate, inverse=True), _shares(ours, setting))
+            ratios = [theirs / own for theirs, own in zip(seconds(timing), ours, strict=True)]
+            print(
+                f"  ours / {name}, over rounds: median {statistics.median(ratios):.3f}, "
+                f"{min(ratios):.3f} to {max(ratios):.3f}"
+            )
+    product_flops = 2 * NUM_PRODUCTS * num_tokens * shape.d_model * shape.d_ff
+    step_flops = training_flops(shape, batch_size=setting.batch_size)
+    products = seconds(product_timing)
+    shares = [
+        (step_flops / own) / (product_flops / product) for own, product in zip(ours, products, strict=True)
+    ]
     print(
-        f"  matrix product {product_rate / statistics.median(product_timing.wall) / 1e9:.0f} GFLOP/s; "
-        f"hornbook reaches {share:.0%} of it"
+        f"  matrix product {product_flops / statistics.median(products) / 1e9:.0f} GFLOP/s; "
+        f"hornbook reaches {statistics.median(shares):.0%} of it"
     )
-
-
-def _rates(timing: Timing, flops: float, *, inverse: bool) -> list[float]:
-    return [second / flops if inverse else flops / second for second in timing.wall]
-
-
-def _shares(ours: list[float], setting: Setting) -> list[float]:
-    return [second / training_flops(setting.shape, batch_size=setting.batch_size) for second in ours]
-
-
-def _median_ratio(numerators: list[float], denominators: list[float]) -> float:
-    return statistics.median(a / b for a, b in zip(numerators, denominators, strict=True))
 
 
 def main() -> None:

@@ -3,6 +3,7 @@ import json
 import math
 import warnings
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import Parameter
 
-from hornbook.optim import AdamW, cosine_schedule, decay_groups
+from hornbook.optim import AdamW, adamw, cosine_schedule, decay_groups
 
 SHAPES = [(), (5,), (4, 3), (2, 3, 4), (0, 3), (1, 64)]
 unit = st.floats(0.0, 0.999)
@@ -57,6 +58,24 @@ def by_the_formula(
         v_hat = v / (1 - beta2**t)
         param = param - lr * (m_hat / (v_hat.sqrt() + eps) + weight_decay * param)
     return param
+
+
+@settings(deadline=None)
+@given(shape=st.lists(st.integers(0, 9), max_size=3), slice_size=st.integers(1, 40), seed=st.integers(0, 99))
+def test_slices_of_a_parameter_are_updated_as_the_whole_is(
+    shape: list[int], slice_size: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.randn(shape, generator=generator, dtype=torch.float64)
+    twins = [[Parameter(start.mT.clone().mT if len(shape) > 1 else start.clone())] for _ in range(2)]
+    optimizers = [AdamW(params, lr=0.1, weight_decay=0.1) for params in twins]
+    for _ in range(3):
+        set_gradients(*twins, generator=generator)
+        for size, optimizer in zip((2**18, slice_size), optimizers, strict=True):
+            with patch.object(adamw, "_SLICE", size):
+                optimizer.step()
+    assert torch.equal(twins[0][0], twins[1][0])
+    assert shape == [] or start.numel() == 0 or not torch.equal(twins[1][0], start)
 
 
 @settings(deadline=None, max_examples=50)

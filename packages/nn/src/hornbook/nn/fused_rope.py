@@ -32,15 +32,20 @@ def fused_rotate_pairs(
         >>> fused_rotate_pairs(torch.tensor([[3.0, 4.0]]), cos=torch.zeros(1, 1), sin=torch.ones(1, 1))
         tensor([[-4.,  3.]])
     """
-    rotated: Tensor = _Rotation.apply(x.to(cos.dtype), torch.complex(cos, sin))
+    wide, turns = x.to(cos.dtype), torch.complex(cos, sin)
+    rotated: Tensor = _Rotation.apply(wide, turns) if torch.is_grad_enabled() else _turn(wide, turns)
     return rotated.to(x.dtype)
+
+
+def _turn(x: Tensor, turns: Tensor) -> Tensor:
+    return torch.view_as_real(_as_complex(x) * turns).flatten(-2)
 
 
 class _Rotation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, turns: Tensor) -> Tensor:
         ctx.save_for_backward(turns)
-        return torch.view_as_real(_as_complex(x) * turns).flatten(-2)
+        return _turn(x, turns)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:

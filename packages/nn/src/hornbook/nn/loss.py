@@ -145,7 +145,7 @@ def _sum_and_gradients(
     grads_hidden = []
     accurate = torch.promote_types(weight.dtype, torch.float32)
     grad_weight: Tensor | None = None
-    # One place for the logits of all chunks: the first touch of new memory takes longer than the product. (The
+    # One place for the logits of all chunks: new memory takes longer to touch than the product takes. (The
     # compiler sees to it by itself.)
     num_rows = min(chunk_size, len(targets))
     room = None if torch.compiler.is_compiling() else hidden.new_empty(num_rows, len(head), dtype=dtype)
