@@ -1,3 +1,6 @@
+import csv
+import io
+import json
 import subprocess
 import sys
 from dataclasses import fields
@@ -6,6 +9,7 @@ import pytest
 
 from hornbook.accounting import Shape
 from hornbook.accounting.__main__ import main, make_parser
+from hornbook.accounting.reports import SECTIONS
 
 SIZES = [
     *("--vocab-size", "10", "--context-length", "16", "--num-layers", "1"),
@@ -81,3 +85,70 @@ def test_it_runs_as_a_module() -> None:
     command = [sys.executable, "-m", "hornbook.accounting", "--preset", "gpt2-xl"]
     result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True)
     assert "2,127,057,600" in result.stdout and "4,513,336,524,800" in result.stdout
+
+
+def test_every_format_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--preset", "gpt2-xl", "--table", "parameters", "--format")
+    markdown = printed(capsys, *flags, "markdown")
+    assert "| attention Q, O | 2 (d, d) | 2·L·d² | 245,760,000 |" in markdown
+    latex = printed(capsys, *flags, "latex")
+    assert r"attention Q, O & 2 (d, d) & 2$\cdot$L$\cdot$d$^2$ & 245,760,000 \\" in latex
+    rows = list(csv.DictReader(io.StringIO(printed(capsys, *flags, "csv"))))
+    assert sum(int(row["count"]) for row in rows) == 2_127_057_600
+    data = json.loads(printed(capsys, *flags, "json"))
+    assert sum(row["count"] for row in data["parameters"]) == 2_127_057_600
+    assert data["shape"]["d_model"] == 1_600
+
+
+def test_each_section_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = [flag for name in SECTIONS for flag in ("--table", name)]
+    text = printed(capsys, "--preset", "tinystories", "--hardware", "h100", *flags)
+    for figure in (
+        "22,696,448",
+        "output head",
+        "recompute",
+        "AdamW",
+        "SwiGLU",
+        "one token after 255",
+        "bandwidth",
+    ):
+        assert (figure in text) is (figure != "recompute")
+    assert "recompute" in printed(capsys, "--preset", "tinystories", "--table", "training", "--checkpointing")
+
+
+def test_memory_names_the_largest_batch_or_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys, "--preset", "gpt2-xl", "--budget", "80GB", "--attention", "explicit")
+    assert "largest batch in 80 GB: 4" in text
+    assert "18.5 GB more than the budget of 24 GB" in refusal(
+        capsys, "--preset", "gpt2-xl", "--budget", "24GB"
+    )
+    assert "bytes are a number and one of" in refusal(capsys, "--preset", "gpt2-xl", "--budget", "24")
+    assert "must be more than 0" in refusal(capsys, "--preset", "gpt2-xl", "--budget=-3GB")
+
+
+def test_a_run_on_hardware_has_time_and_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    run = ("--num-steps", "400000", "--batch-size", "1024", "--cost-per-device-hour", "2")
+    text = printed(
+        capsys, "--preset", "gpt2-xl", "--hardware", "a100", "--dtype", "fp32", "--mfu", "0.5", *run
+    )
+    assert (
+        "400,000 steps: 419 B tokens, 5.55 ZFLOP, 18 years, 158,005.4 device hours, cost 316,010.71" in text
+    )
+    assert "did you mean 'h100'" in refusal(
+        capsys, "--preset", "gpt2-xl", "--hardware", "h10", "--mfu", "0.5"
+    )
+
+
+def test_shapes_are_compared_and_fields_swept(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys, "--compare", "gpt2-small", "gpt2-xl", "--budget", "24GiB")
+    assert "11.168" in text and text.count("\n") == 7
+    table = printed(
+        capsys, "--preset", "gpt2-small", "--sweep", "context_length=1024,4096", "--format", "csv"
+    )
+    first, second = csv.DictReader(io.StringIO(table))
+    assert (first["context_length"], first["forward FLOPs"]) == ("1024", "349630365696")
+    assert int(second["forward FLOPs"]) > 4 * int(first["forward FLOPs"])
+    switches = printed(capsys, "--preset", "tinystories", "--sweep", "checkpointing=false,true")
+    assert "False" in switches and "True" in switches
+    assert "there is no field 'depth'" in refusal(capsys, "--preset", "gpt2-xl", "--sweep", "depth=1,2")
+    assert "--sweep is a field and its values" in refusal(capsys, "--preset", "gpt2-xl", "--sweep", "d_ff")

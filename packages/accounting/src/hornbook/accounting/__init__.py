@@ -1,6 +1,6 @@
 """What a Transformer costs, by formula: parameters, operations and time, without a dependency."""
 
-from .duration import training_seconds
+from .duration import TrainingTime, training_seconds, training_time
 from .flops import (
     Attention,
     OperationRow,
@@ -11,6 +11,7 @@ from .flops import (
     training_ledger,
 )
 from .formulas import SYMBOLS
+from .hardware import HARDWARE, DType, Hardware, find_hardware
 from .inference import cached_ledger, decode_ledger, generation_flops, kv_cache_bytes, prefill_ledger
 from .memory import (
     MemoryPhase,
@@ -21,6 +22,7 @@ from .memory import (
     max_batch_size,
     training_memory,
 )
+from .meters import UtilizationRow, utilization
 from .parameters import (
     ParameterRow,
     num_non_embedding_parameters,
@@ -38,8 +40,9 @@ from .presets import (
     PRESETS,
     TINYSTORIES,
 )
+from .rooflines import RooflineRow, roofline
 from .shape import FeedForward, Norm, Position, Shape, TransformerShape
-from .tables import ledger_table
+from .tables import TableFormat, ledger_table, table
 from .units import format_bytes, format_count, format_flops, format_seconds, parse_bytes
 
 __all__ = [
@@ -47,13 +50,16 @@ __all__ = [
     "GPT2_MEDIUM",
     "GPT2_SMALL",
     "GPT2_XL",
+    "HARDWARE",
     "LLAMA3_8B",
     "OPENWEBTEXT",
     "PRESETS",
     "SYMBOLS",
     "TINYSTORIES",
     "Attention",
+    "DType",
     "FeedForward",
+    "Hardware",
     "MemoryPhase",
     "MemoryRow",
     "Norm",
@@ -62,12 +68,17 @@ __all__ = [
     "Phase",
     "Position",
     "Precision",
+    "RooflineRow",
     "Shape",
     "StepSettings",
+    "TableFormat",
     "TrainingMemory",
+    "TrainingTime",
     "TransformerShape",
+    "UtilizationRow",
     "cached_ledger",
     "decode_ledger",
+    "find_hardware",
     "format_bytes",
     "format_count",
     "format_flops",
@@ -84,8 +95,12 @@ __all__ = [
     "parameter_ledger",
     "parse_bytes",
     "prefill_ledger",
+    "roofline",
+    "table",
     "training_flops",
     "training_ledger",
     "training_memory",
     "training_seconds",
+    "training_time",
+    "utilization",
 ]

@@ -1,43 +1,54 @@
-"""`python -m hornbook.accounting --preset tinystories`: the ledgers of a shape."""
+"""`python -m hornbook.accounting --preset tinystories`: what a shape costs."""
 
 import argparse
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from typing import get_args
+from typing import Any, get_args
 
 from . import (
+    HARDWARE,
     PRESETS,
+    Attention,
+    DType,
     FeedForward,
     Norm,
     Position,
+    Precision,
     Shape,
-    format_count,
-    format_flops,
-    format_seconds,
-    forward_flops,
-    forward_ledger,
-    ledger_table,
-    num_non_embedding_parameters,
-    num_parameters,
-    parameter_ledger,
-    training_flops,
-    training_seconds,
+    StepSettings,
+    TableFormat,
+    find_hardware,
+    parse_bytes,
 )
+from .hardware import Hardware
+from .reports import SECTIONS, Question, as_data, comparison, run_line, sweep, written
 
 LEGEND = (
     "V vocab_size, L num_layers, d d_model, h num_heads, g num_kv_heads (None: h), k = d/h, f d_ff, "
-    "B batch_size, S sequence_length, T = B·S"
+    "C context_length, B batch_size, S sequence_length, T = B·S"
 )
 SIZES = ("vocab_size", "context_length", "num_layers", "d_model", "num_heads", "d_ff")
 SWITCHES = ("tied_embeddings", "qk_norm", "value_residual", "embedding_shortcut", "biases")
+EXAMPLES = """\
+examples:
+  python -m hornbook.accounting --preset gpt2-xl
+  python -m hornbook.accounting --preset gpt2-xl --table memory --budget 80GB --attention explicit
+  python -m hornbook.accounting --preset gpt2-xl --table training --format latex
+  python -m hornbook.accounting --preset gpt2-xl --hardware a100 --mfu 0.5 --num-tokens 419430400000
+  python -m hornbook.accounting --preset gpt2-small --sweep context_length=1024,4096,16384 --format csv
+  python -m hornbook.accounting --compare gpt2-small gpt2-xl --budget 24GiB
+"""
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m hornbook.accounting",
-        description="Parameters, FLOPs and time of a Transformer. A preset gives the shape, flags change it; "
-        "without a preset, all sizes must be given.",
+        description="Parameters, FLOPs, memory and time of a Transformer. A preset gives the shape, "
+        "flags change it; without a preset, all sizes must be given.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     shape = parser.add_argument_group("shape")
     shape.add_argument("--preset", choices=PRESETS)
@@ -49,19 +60,35 @@ def make_parser() -> argparse.ArgumentParser:
     shape.add_argument("--ffn", choices=get_args(FeedForward))
     for name in SWITCHES:
         shape.add_argument(_flag(name), action=argparse.BooleanOptionalAction)
+    step = parser.add_argument_group("training step")
+    step.add_argument("--batch-size", type=int, default=1, metavar="N", help="sequences (default: 1)")
+    step.add_argument("--sequence-length", type=int, metavar="N", help="tokens (default: context length)")
+    step.add_argument("--precision", choices=get_args(Precision), default="fp32")
+    step.add_argument("--attention", choices=get_args(Attention), default="fused")
+    step.add_argument("--checkpointing", action="store_true", help="each block keeps its input alone")
+    step.add_argument("--budget", metavar="BYTES", help="memory, such as 80GB or 80GiB")
+    step.add_argument("--overhead", metavar="BYTES", help="of the device, besides tensors")
     run = parser.add_argument_group("run")
-    run.add_argument("--batch-size", type=int, default=1, metavar="N", help="sequences (default: 1)")
-    run.add_argument("--sequence-length", type=int, metavar="N", help="tokens (default: context length)")
-    run.add_argument("--num-steps", type=int, default=1, metavar="N", help="optimizer steps (default: 1)")
-    run.add_argument("--peak-flops-per-second", type=float, metavar="X", help="device peak, e.g. 989e12")
+    run.add_argument("--num-steps", type=int, metavar="N", help="optimizer steps")
+    run.add_argument("--num-tokens", type=int, metavar="N", help="tokens of the whole run, for --num-steps")
+    run.add_argument("--hardware", metavar="NAME", help=", ".join(HARDWARE))
+    run.add_argument("--dtype", choices=get_args(DType), default="bf16", help="of the peak (default: bf16)")
+    run.add_argument("--peak-flops-per-second", type=float, metavar="X", help="for --hardware, e.g. 989e12")
     run.add_argument("--mfu", type=float, metavar="X", help="share of the peak that is reached, e.g. 0.4")
+    run.add_argument("--num-devices", type=int, default=1, metavar="N")
+    run.add_argument("--cost-per-device-hour", type=float, metavar="X")
+    output = parser.add_argument_group("output")
+    output.add_argument("--table", choices=SECTIONS, action="append", help="default: parameters, forward")
+    output.add_argument("--format", choices=get_args(TableFormat), default="text")
+    output.add_argument("--sweep", metavar="FIELD=A,B,…", help="figures for each value of a field")
+    output.add_argument("--compare", nargs=2, choices=PRESETS, metavar=("A", "B"), help="two presets")
     return parser
 
 
-def make_shape(args: argparse.Namespace) -> Shape:
+def make_shape(args: argparse.Namespace, preset: str | None) -> Shape:
     """The preset with the flags that were given."""
     given = {f.name: getattr(args, f.name) for f in fields(Shape) if getattr(args, f.name) is not None}
-    settings = (asdict(PRESETS[args.preset]) if args.preset else {}) | given
+    settings = (asdict(PRESETS[preset]) if preset else {}) | given
     missing = [_flag(name) for name in SIZES if name not in settings]
     if missing:
         msg = f"without --preset, give also {', '.join(missing)}"
@@ -69,52 +96,88 @@ def make_shape(args: argparse.Namespace) -> Shape:
     return Shape(**settings)
 
 
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+def make_question(args: argparse.Namespace, preset: str | None) -> Question:
+    """What the flags ask of a shape."""
+    device: Hardware | None = None
+    if args.hardware is not None:
+        device = find_hardware(args.hardware)
+    elif args.peak_flops_per_second is not None:
+        peak = {args.dtype: args.peak_flops_per_second}
+        device = Hardware(
+            name="your device", peak_flops_per_second=peak, memory_bytes=0, bytes_per_second=1, source="you"
+        )
+    if (args.mfu is None) != (device is None) and not (args.table and "roofline" in args.table):
+        msg = "--peak-flops-per-second or --hardware, and --mfu, go together"
+        raise ValueError(msg)
+    if args.num_steps is not None and args.num_steps < 1:
+        msg = f"num_steps must be at least 1, got {args.num_steps}"
+        raise ValueError(msg)
+    if args.num_steps is not None and args.num_tokens is not None:
+        msg = f"give either --num-steps or --num-tokens, got {args.num_steps} and {args.num_tokens}"
+        raise ValueError(msg)
+    return Question(
+        shape=make_shape(args, preset),
+        settings=StepSettings(
+            precision=args.precision,
+            attention=args.attention,
+            checkpointing=args.checkpointing,
+            overhead_bytes=parse_bytes(args.overhead) if args.overhead else 0,
+        ),
+        batch_size=args.batch_size,
+        sequence_length=args.sequence_length,
+        budget_bytes=parse_bytes(args.budget) if args.budget else None,
+        hardware=device,
+        dtype=args.dtype,
+        mfu=args.mfu,
+        num_steps=args.num_steps,
+        num_tokens=args.num_tokens,
+        num_devices=args.num_devices,
+        cost_per_device_hour=args.cost_per_device_hour,
+    )
 
 
 def report(args: argparse.Namespace) -> str:
     """Everything that is printed."""
-    shape = make_shape(args)
-    if args.num_steps < 1:
-        msg = f"num_steps must be at least 1, got {args.num_steps}"
+    if args.compare:
+        return comparison({name: make_question(args, name) for name in args.compare}, args.format)
+    question = make_question(args, args.preset)
+    if args.sweep:
+        field, _, values = args.sweep.partition("=")
+        if not values:
+            msg = f"--sweep is a field and its values, such as context_length=1024,4096, got {args.sweep!r}"
+            raise ValueError(msg)
+        return sweep(question, field, [_value(text) for text in values.split(",")], args.format)
+    names = args.table or ["parameters", "forward", *(["memory"] if args.budget else [])]
+    if args.format == "json":
+        return json.dumps(as_data(question, names), indent=2, ensure_ascii=False)
+    if args.format == "csv" and len(names) > 1:
+        msg = "CSV is one table: choose it by --table"
         raise ValueError(msg)
-    if (args.mfu is None) != (args.peak_flops_per_second is None):
-        msg = "--peak-flops-per-second and --mfu go together"
-        raise ValueError(msg)
-    size = {"batch_size": args.batch_size, "sequence_length": args.sequence_length}
-    num_tokens = args.num_steps * args.batch_size * (args.sequence_length or shape.context_length)
-    run_flops = args.num_steps * training_flops(shape, **size)
-    total, without_embedding = num_parameters(shape), num_non_embedding_parameters(shape)
-    forward, both = forward_flops(shape, **size), training_flops(shape, **size)
-    lines = [
-        " ".join(f"{name}={value}" for name, value in asdict(shape).items()),
-        LEGEND,
-        "",
-        ledger_table(parameter_ledger(shape)),
-        f"{format_count(total)} parameters, {format_count(without_embedding)} without embedding and head",
-        "",
-        ledger_table(forward_ledger(shape, **size)),
-        f"forward {format_flops(forward)}, forward and backward {format_flops(both)}",
-        "(matrix multiplies alone, 2 per multiply-add, causal attention not halved)",
-    ]
-    if args.num_steps > 1 or args.mfu is not None:
-        lines.append(
-            f"{args.num_steps:,} steps: {format_count(num_tokens)} tokens, {format_flops(run_flops)}"
-        )
-    if args.mfu is not None:
-        seconds = training_seconds(run_flops, peak_flops_per_second=args.peak_flops_per_second, mfu=args.mfu)
-        lines[-1] += f", {format_seconds(seconds)}"
+    lines = [*written(question, names, args.format)]
+    if args.format != "csv":
+        described = " ".join(f"{name}={value}" for name, value in asdict(question.shape).items())
+        line = run_line(question)
+        lines = [described, LEGEND, "", *lines[:-1], *([line] if line else [])]
     return "\n".join(lines)
 
 
+def _value(text: str) -> Any:
+    """What a word of a sweep means: an int, a bool, None or the word."""
+    known = {"true": True, "false": False, "none": None}
+    return int(text) if text.lstrip("-").isdecimal() else known.get(text.lower(), text)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print the ledgers, or say what is wrong with the flags and exit with status 2."""
+    """Print what was asked for, or say what is wrong with the flags and exit with status 2."""
     parser = make_parser()
     args = parser.parse_args(argv)
     try:
         text = report(args)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         parser.error(str(error))
     print(text)
 
