@@ -31,6 +31,7 @@ from hornbook.trainer import (
     read_rows,
     train,
 )
+from hornbook.trainer.checkpoint_directory import SavedCheckpoint
 from hornbook.trainer.distributed import asked_for_processes
 from hornbook.trainer.shards import shard_names
 from many_processes import in_processes
@@ -335,8 +336,11 @@ def test_shards_of_two_processes_go_on_with_four_and_then_with_one(
     run = directory / "two-four-one"
     names = [path.name for path in (run / "checkpoints" / "step-00000008").iterdir()]
     assert sorted(names) == ["manifest.json", *shard_names(4), "state.json"]
-    restored = Checkpoints(run / "checkpoints").restore_weights(Tiny())  # as for export and generation
+    opened = Tiny()
+    restored = Checkpoints(run / "checkpoints").restore_weights(opened)  # as for export and generation
     assert restored is not None and restored.step == 8
+    for name, parameter in opened.named_parameters():  # the average, since there is one
+        assert torch.equal(parameter, restored.extra_tensors[f"average.{name}"])
     last_model, last = run_to(World(), run, "ddp")
     assert last == samples[8:]
     np.testing.assert_allclose(losses_in(run), losses, rtol=0, atol=1e-5)
@@ -384,9 +388,9 @@ def test_torch_reads_our_shards(directory: Path, of_four: list[dict[str, Any]]) 
     from torch.distributed.checkpoint.state_dict_loader import load
 
     path = directory / "two-four-one" / "checkpoints" / "step-00000008"
-    model = Tiny()
-    load_weights(path, model)
-    ours = {f"model.{name}": tensor for name, tensor in model.state_dict().items() if name != "head.weight"}
+    (weights,) = SavedCheckpoint(path).read("model")
+    assert "head.weight" not in weights  # it is table.weight
+    ours = {f"model.{name}": tensor for name, tensor in weights.items()}
     theirs = {name: torch.zeros_like(tensor) for name, tensor in ours.items()}
     load(theirs, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=True)
     assert all(torch.equal(theirs[name], tensor) for name, tensor in ours.items())

@@ -53,7 +53,7 @@ def model_tensors(model: Module) -> tuple[Tensors, dict[str, str]]:
     aliases: dict[str, str] = {}
     seen: dict[tuple[int, torch.Size, tuple[int, ...]], str] = {}
     for name, tensor in _plain_state(model).items():
-        # The part of a cut tensor that is here may be empty, and lie nowhere.
+        # The part of a cut tensor that is here may be empty, and lie nowhere: its Parameter tells it.
         place = id(tensor) if is_cut(tensor) else tensor.data_ptr()
         key = (place, tensor.shape, tensor.stride())
         if tensor.numel() and key in seen:
@@ -189,7 +189,7 @@ def load_random_tensors(tensors: Mapping[str, Tensor]) -> None:
 
 
 def _plain_state(model: Module) -> Tensors:
-    state = model.state_dict()
+    state = model.state_dict(keep_vars=True)
     for name, value in state.items():
         if not isinstance(value, Tensor):
             msg = f"{name} in the model's state is a {type(value).__name__}: only tensors can be saved"
