@@ -5,11 +5,18 @@ from typing import Any
 
 import torch
 
-from hornbook.accounting import forward_flops, num_non_embedding_parameters, num_parameters, training_flops
+from hornbook.accounting import (
+    format_bytes,
+    forward_flops,
+    num_non_embedding_parameters,
+    num_parameters,
+    training_flops,
+)
 
 from .console import say
 from .device import matmul_flops_per_second
 from .experiment import Experiment
+from .memory import available_bytes, predicted_memory
 
 # Rough share of the speed of a bare matrix product that training reaches. Eager, the demo model did 24 to
 # 64 % on two CPU cores, as the machine drifted; the compiled share is a guess. The live bar soon knows
@@ -17,8 +24,8 @@ from .experiment import Experiment
 TYPICAL_SHARE = {True: 0.45, False: 0.3}  # compiled, not
 
 
-def describe(experiment: Experiment, device: torch.device) -> float:
-    """Print the settings, the parameters, the FLOPs and the predicted time.
+def describe(experiment: Experiment, device: torch.device, num_processes: int = 1) -> float:
+    """Print the settings, the parameters, the FLOPs, the predicted memory and time.
 
     Returns:
         The measured speed of a matrix product, in FLOP/s.
@@ -39,6 +46,13 @@ def describe(experiment: Experiment, device: torch.device) -> float:
         f"size: {num_parameters(shape):,} parameters "
         f"({num_non_embedding_parameters(shape):,} without the embeddings), "
         f"{forward_flops(shape) / shape.context_length / 1e6:,.3g} MFLOP forward a token"
+    )
+    memory, free = predicted_memory(experiment, device, num_processes), available_bytes(device)
+    say(
+        f"memory: about {format_bytes(memory.peak_bytes)} at the peak, in the {memory.peak_phase}"
+        + ("" if num_processes == 1 else " of each process")
+        + f"; the forward pass saves {format_bytes(memory.saved_bytes)}"
+        + ("" if free is None else f"; {format_bytes(free)} are free on {device}")
     )
     speeds = f"matrix products run at {speed / 1e9:,.0f} GFLOP/s here, training at about {share:.0%} of that"
     limit = experiment.loop.max_seconds

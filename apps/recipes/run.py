@@ -25,6 +25,7 @@ from .device import choose_device, why_no_compile
 from .experiment import Experiment
 from .finish import is_finished, show
 from .flags import TrainFlags
+from .memory import check_memory
 from .prepare import open_prepared, prepare
 from .processes import check_processes, choose_parallel
 from .texts import Texts, check_text, choose_texts, fingerprints, provide
@@ -83,9 +84,11 @@ def _begin(flags: TrainFlags, world: World, held: ExitStack) -> dict[str, str] |
         how = choose_parallel(flags.parallel, experiment, world)
         say(f"processes: {world.size}, {how}, {world.share_of(experiment.batch_size)} windows a step each")
     if flags.dry_run:
-        describe(experiment, device)
+        describe(experiment, device, world.size)
         return None
 
+    if choose_parallel(flags.parallel, experiment, world) != "fsdp":  # there each holds a part of the model
+        check_memory(experiment, device, world.size)
     if flags.out is not None:  # before minutes go into a download
         recorded_configuration(flags.out)
     provide(texts)

@@ -71,7 +71,7 @@ def train_experiment(
     model = TransformerLM(experiment.model, device=device)
     if experiment.activation_checkpointing:
         checkpoint_activations(model.layers)
-    matmul_speed = describe(experiment, device)
+    matmul_speed = describe(experiment, device, world.size)
     recorded = world.on_main(lambda: _record(data, directory))
     batches = make_batches(experiment, data, world)
     if experiment.compile and how == "fsdp":  # block by block, around which FSDP gathers

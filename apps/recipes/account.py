@@ -1,0 +1,83 @@
+"""The command line of accounting, with what it may not import: plots, and a measurement of this machine."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from hornbook.accounting.__main__ import make_parser, make_question, report
+
+from .console import say
+from .device import choose_device, matmul_flops_per_second
+
+
+def account(description: str, arguments: Sequence[str]) -> int:
+    """Do what the flags say.
+
+    Args:
+        description: The head of --help.
+        arguments: The words after the program's name.
+
+    Raises:
+        ValueError: On flags that can't be used.
+    """
+    args = _parser(description).parse_args(arguments)
+    if args.calibrate:
+        return calibrate()
+    if args.measure:
+        args.peak_flops_per_second = _measure(args.dtype)
+    print(report(args))
+    if args.plots is not None:
+        from .accounting_plots import draw_all  # here: matplotlib takes a second to import
+
+        if args.preset is None:
+            msg = "--plots needs a --preset, whose name stands above them"
+            raise ValueError(msg)
+        shape = make_question(args, args.preset).shape
+        for path in draw_all(shape, args.preset, args.batch_sizes, args.plots):
+            say(str(path))
+    return 0
+
+
+def calibrate() -> int:
+    """Print what a GPU takes besides tensors: context, libraries, the allocator's reserve.
+
+    Raises:
+        ValueError: If there is no GPU.
+    """
+    if not torch.cuda.is_available():
+        msg = "--calibrate measures what CUDA takes besides tensors: this machine has no CUDA device"
+        raise ValueError(msg)
+    free, total = torch.cuda.mem_get_info()
+    side = torch.randn(4096, 4096, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+    (side @ side).sum().backward()  # type: ignore[no-untyped-call]
+    torch.cuda.synchronize()
+    after, _ = torch.cuda.mem_get_info()
+    overhead = total - after - torch.cuda.memory_allocated()
+    say(f"besides tensors CUDA takes {overhead:,} bytes here; {total - free:,} were in use before")
+    say(f"give it as --overhead {overhead}B")
+    return 0
+
+
+def _parser(description: str) -> argparse.ArgumentParser:
+    parser = make_parser()
+    parser.prog, parser.description, parser.epilog = "account.py", description, None
+    more = parser.add_argument_group("this machine, and plots")
+    more.add_argument(
+        "--measure", action="store_true", help="take this machine's matrix products as the peak"
+    )
+    more.add_argument(
+        "--calibrate", action="store_true", help="print what CUDA takes besides tensors, and stop"
+    )
+    more.add_argument("--plots", type=Path, metavar="DIR", help="draw PNG and SVG into DIR")
+    more.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 2, 4, 8], metavar="N")
+    return parser
+
+
+def _measure(dtype: str) -> float:
+    device = choose_device(None)
+    precision = "bf16" if dtype == "bf16" else "fp32"
+    speed = matmul_flops_per_second(device, precision, rows=2_048, inner=2_048, columns=2_048)  # type: ignore[arg-type]
+    say(f"matrix products run at {speed / 1e9:,.0f} GFLOP/s on {device} in {precision}")
+    return speed
