@@ -37,6 +37,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         own = replace(flags, experiment=changed(flags.experiment, one.changes), out=directory / one.name)
         return Ended(exit_code_of(lambda: run(own)))
 
+    monkeypatch.setattr("recipes.curve.draw_curve", lambda *_: None)  # half of the time of so small a run
     monkeypatch.setattr(runner, "_start", start)
     monkeypatch.setattr(runner, "wait", lambda _sentinels: None)
     return names

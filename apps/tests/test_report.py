@@ -153,6 +153,7 @@ def test_runs_of_one_name_are_told_apart_and_none_is_shown_twice(tmp_path: Path)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ([], "error: give at least one run to report on"),
         (["nothing"], "error: nothing is no run and holds none: a run has a config.json"),
         (["run", "--out=run"], "error: --out run is a directory: give the name of a file"),
         (["spoilt"], "error: spoilt/config.json is not the configuration of a run"),

@@ -92,7 +92,7 @@ def test_a_grid_has_every_combination_each_value_as_its_field_has_it() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["grid"], "error: a grid needs --grid FIELD=VALUE,VALUE,…, such as"),
+        (["grid"], "error: say which sweep: lr, batch, or grid with --grid FIELD=VALUE,VALUE,…, such as"),
         (["lr", "--grid", "seed=1"], "error: --grid goes with the sweep `grid`, not with `lr`"),
         (["grid", "--grid", "seed"], "error: --grid seed: expected FIELD=VALUE"),
         (

@@ -62,6 +62,9 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
             msg = f"{path} is no run and holds none: a run has a config.json (train one: apps/train_ts.py)"
             raise ValueError(msg)
         found += inside
+    if not found:
+        msg = "give at least one run to report on, such as runs/tinystories-demo-1a2b3c4d"
+        raise ValueError(msg)
     unique = list({path.resolve(): path for path in found}.values())
     if len(unique) > MAX_RUNS:
         msg = f"{len(unique)} runs are more than a page can show; give at most {MAX_RUNS}"

@@ -56,7 +56,8 @@ def plan_of(flags: SweepFlags) -> tuple[Plan, dict[str, object]]:
     base = flags.experiment
     if (flags.kind == "grid") != bool(flags.grid):
         msg = (
-            "a grid needs --grid FIELD=VALUE,VALUE,…, such as --grid optimizer.max_lr=1e-3,3e-3"
+            "say which sweep: lr, batch, or grid with --grid FIELD=VALUE,VALUE,…, such as "
+            "--grid optimizer.max_lr=1e-3,3e-3"
             if flags.kind == "grid"
             else f"--grid goes with the sweep `grid`, not with `{flags.kind}`: `sweep.py grid --grid …`"
         )
