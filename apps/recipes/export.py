@@ -1,6 +1,5 @@
 """A trained model in the forms that other programs read."""
 
-import copy
 import json
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +23,9 @@ def check_out(form: Form, out: Path) -> None:
     Raises:
         ValueError: If the output is there already and holds something, or a package is missing.
     """
+    if out.is_symlink():
+        msg = f"{out} is a symbolic link: give the place itself, such as {out.resolve()}"
+        raise ValueError(msg)
     if form == "gguf":
         if find_spec("gguf") is None:
             msg = "--to gguf needs a package that is not installed: `uv run --extra gguf apps/export.py …`"
@@ -66,14 +68,14 @@ def export(trained: TrainedModel, form: Form, out: Path, dtype: Dtype = "float32
         return [out]
     if out.is_dir():
         out.rmdir()  # it is empty
-    model = copy.deepcopy(trained.model).to(wanted)  # the caller's stays as it is
     with atomic_directory(out) as aside:
         if form == "safetensors":
-            save_model(model, aside)
+            save_model(trained.model, aside, dtype=wanted)
             trained.tokenizer.save(aside / "tokenizer")
         else:
             # A text begins where the one before has ended: one token is both.
-            save_huggingface(model, aside, bos_token_id=trained.stop_id, eos_token_id=trained.stop_id)
+            tokens = {"bos_token_id": trained.stop_id, "eos_token_id": trained.stop_id}
+            save_huggingface(trained.model, aside, dtype=wanted, **tokens)
             trained.tokenizer.save_huggingface(aside / "tokenizer.json")
             (aside / "tokenizer_config.json").write_text(_tokenizer_config(trained), encoding="utf-8")
     return sorted(path for path in out.rglob("*") if path.is_file())

@@ -108,6 +108,17 @@ def test_what_is_there_is_never_replaced(
     assert (tmp_path / "full" / "notes.txt").read_text() == "mine"
 
 
+def test_a_symbolic_link_is_not_written_to(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    assert export(run, tmp_path / "link", "--to=safetensors") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"link is a symbolic link: give the place itself, such as {tmp_path / 'there'}")
+    assert list((tmp_path / "there").iterdir()) == []
+
+
 @pytest.mark.parametrize("form", ["huggingface", "gguf"])
 def test_a_variant_that_the_form_cannot_hold_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str

@@ -4,8 +4,11 @@ import json
 import os
 import shutil
 import struct
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -104,11 +107,11 @@ def test_a_field_that_is_younger_than_the_file_has_its_default(tmp_path: Path) -
     assert_same_model(load_model(tmp_path), model)
 
 
-# An overwriting save: the old model, the new one, or an error, whenever it is cut off.
+# An overwriting save: the old model or the new one, whenever it is cut off, and the next save mends all.
 
 
 @pytest.mark.parametrize("new_shape", [TINY, replace(TINY, d_ff=20)], ids=["same size", "other size"])
-@pytest.mark.parametrize("renames", [0, 1, 2])
+@pytest.mark.parametrize("renames", [0, 1, 2, 3])
 def test_a_save_that_is_cut_off_leaves_no_mixture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: int, new_shape: TransformerConfig
 ) -> None:
@@ -126,17 +129,66 @@ def test_a_save_that_is_cut_off_leaves_no_mixture(
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "replace", cut_off)
-        if renames < 2:
+        if renames < 3:
             with pytest.raises(KeyboardInterrupt):
                 save_model(new, tmp_path)
         else:
             save_model(new, tmp_path)
+    assert_same_model(load_model(tmp_path), new if renames == 3 else old)
+    with monkeypatch.context() as patched:  # and once more
+        done.clear()
+        patched.setattr(Path, "replace", cut_off)
+        with pytest.raises(KeyboardInterrupt) if renames < 3 else nullcontext():
+            save_model(new, tmp_path)
+    assert_same_model(load_model(tmp_path), new if renames == 3 else old)
+    newest = TransformerLM(TINY)
+    save_model(newest, tmp_path)
+    assert_same_model(load_model(tmp_path), newest)
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors", "notes.txt"}
-    if renames == 1:
-        with pytest.raises(ValueError, match=r"model\.safetensors .*(save the model|save both) again"):
-            load_model(tmp_path)
-    else:
-        assert_same_model(load_model(tmp_path), new if renames == 2 else old)
+
+
+def test_a_save_that_was_killed_before_it_took_its_old_weights_away_is_whole(tmp_path: Path) -> None:
+    old, new = TransformerLM(TINY), TransformerLM(TINY)
+    save_model(old, tmp_path)
+    replaced = (tmp_path / "model.safetensors").read_bytes()
+    save_model(new, tmp_path)
+    (tmp_path / ".replaced-model.safetensors").write_bytes(replaced)
+    assert_same_model(load_model(tmp_path), new)
+
+
+def test_what_dead_processes_left_aside_is_removed_and_what_the_living_write_is_not(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    dead, alive = (tmp_path / f".config.json.{pid}.part" for pid in (process.pid, os.getppid()))
+    others = [alive, tmp_path / ".config.json.part", tmp_path / ".config.json.mine.part"]
+    for path in (dead, *others):
+        path.write_text("{")
+    save_model(TransformerLM(TINY), tmp_path)
+    assert not dead.exists()
+    assert all(path.exists() for path in others)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_model_may_be_saved_in_another_dtype_and_stays_as_it_is(tmp_path: Path, dtype: torch.dtype) -> None:
+    model = TransformerLM(TINY)
+    save_model(model, tmp_path, dtype=dtype)
+    assert model.lm_head.weight.dtype == torch.float32
+    assert_same_model(load_model(tmp_path), model.to(dtype))
+
+
+def test_what_overflows_in_half_precision_is_told_with_its_value(tmp_path: Path) -> None:
+    model = TransformerLM(TINY).requires_grad_(False)
+    model.get_parameter("layers.1.ffn.w2.weight")[0, 2] = 1e5
+    with pytest.raises(
+        ValueError, match=r"w2\.weight\[0, 2\] is 100000, too large for torch\.float16: choose"
+    ):
+        save_model(model, tmp_path / "out", dtype=torch.float16)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_without_values_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"token_embeddings\.weight is on the meta device and has no values"):
+        save_model(TransformerLM(TINY, device="meta"), tmp_path)
 
 
 def test_every_byte_is_on_the_disk_before_a_name_changes(
@@ -306,7 +358,7 @@ def test_a_flipped_bit_is_found(copy: Path) -> None:
     raw = bytearray((copy / "model.safetensors").read_bytes())
     raw[-3] ^= 1
     (copy / "model.safetensors").write_bytes(raw)
-    with pytest.raises(ValueError, match=r"its SHA-256 differs: it has changed since or a save was cut off"):
+    with pytest.raises(ValueError, match=r"SHA-256 differs: it has changed since, or is of another model"):
         load_model(copy)
 
 

@@ -223,3 +223,15 @@ def test_nn_imports_neither_gguf_nor_transformers() -> None:
     program = "import hornbook.nn.formats, sys; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not {"gguf", "transformers"} & set(modules.stdout.split())
+
+
+@pytest.mark.parametrize("overlapping", ["|end>x", "x<"])
+def test_special_tokens_that_overlap_are_refused(overlapping: str) -> None:
+    end = "<|end>"
+    vocab = {0: end.encode(), 1: overlapping.encode()} | {
+        token_id + 2: token
+        for token_id, token in enumerate([*(bytes([value]) for value in range(256)), b"ab"])
+    }
+    specials = {end: 0, overlapping: 1}
+    with pytest.raises(ValueError, match="overlap: an end of the one is a beginning of the other"):
+        GGUFVocabulary(vocab=vocab, merges=[(b"a", b"b")], special_tokens=specials, end_of_text=end)

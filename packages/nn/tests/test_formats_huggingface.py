@@ -131,6 +131,14 @@ def test_a_directory_that_holds_something_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("token_id", [True, 1.0, "1", [1]])
+def test_a_token_id_that_is_no_int_is_refused(tmp_path: Path, token_id: object) -> None:
+    with pytest.raises(TypeError, match=r"eos_token_id must be an int or None, got .* of type"):
+        save_huggingface(TransformerLM(LLAMA), tmp_path / "out", eos_token_id=token_id)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("token_id", [-1, 13])
 def test_a_token_id_that_the_model_lacks_is_refused(tmp_path: Path, token_id: int) -> None:
     with pytest.raises(ValueError, match=f"bos_token_id must be from 0 to 12, got {token_id}"):

@@ -1,4 +1,5 @@
 import math
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -7,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hornbook.nn import RotaryEmbedding
+from hornbook.nn import RotaryEmbedding, TransformerConfig, TransformerLM
 
 DOUBLE = torch.float64
+FILL = RotaryEmbedding._fill_tables
 
 
 def rotate_by_complex_numbers(x: Tensor, positions: Tensor, rope_theta: float) -> Tensor:
@@ -75,6 +77,16 @@ def test_gradient_is_that_of_finite_differences() -> None:
     rope = RotaryEmbedding(100.0, 4, 20, dtype=DOUBLE)
     x = torch.randn(3, 4, dtype=DOUBLE, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: rope(x, torch.tensor([1, 5, 19])), x)
+
+
+def test_a_table_that_many_layers_share_is_made_once_a_move() -> None:
+    config = TransformerConfig(vocab_size=9, context_length=50, num_layers=5, d_model=8, num_heads=1, d_ff=8)
+    model = TransformerLM(config)
+    with patch.object(RotaryEmbedding, "_fill_tables", autospec=True, side_effect=FILL) as fill:
+        model.double().double()
+    assert fill.call_count == 1
+    tables = dict(model.named_buffers())
+    assert torch.equal(tables["layers.0.attn.rope.cos"], RotaryEmbedding(10_000.0, 8, 50, dtype=DOUBLE).cos)
 
 
 def test_tables_stay_exact_through_casts() -> None:

@@ -92,9 +92,13 @@ class RotaryEmbedding(Module):
         self.register_buffer("cos", angles.cos().to(dtype).to(device), persistent=False)
         self.register_buffer("sin", angles.sin().to(dtype).to(device), persistent=False)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "RotaryEmbedding":
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._fill_tables(self.cos.device, self.cos.dtype)
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "RotaryEmbedding":  # noqa: ARG002
+        # What it makes of no numbers says where the tables shall be, and in which dtype. All layers share
+        # this module, and it is asked once for each: only the first time is there something to do.
+        wanted = fn(self.cos.new_empty(0))
+        dtype = torch.promote_types(wanted.dtype, torch.float32)
+        if (wanted.device, dtype) != (self.cos.device, self.cos.dtype):
+            self._fill_tables(wanted.device, dtype)
         return self
 
     def forward(

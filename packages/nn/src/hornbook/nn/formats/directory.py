@@ -4,7 +4,11 @@
     model.safetensors    the weights under the names of the state dict, tied ones once
 
 Safetensors checks its header, not its values. The digest in config.json finds a flipped bit, and weights of
-one model beside the config of another, as a crash between the two renames of an overwriting save leaves them.
+one model beside the config of another.
+
+The rename of config.json is the moment at which a save has happened. Until then the weights of the model
+before have another name, under which they are found by what config.json says of them: a crash at any moment
+leaves the old model or the new one.
 """
 
 import os
@@ -21,25 +25,28 @@ from .tensors import DTYPES, check_tensors, common_dtype, open_tensors, write_te
 from .weights import check_dtype, check_sizes, model_from, weight_shapes, weights_of
 
 _FORMAT, _VERSION = "hornbook.nn", 1
-_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+_CONFIG, _WEIGHTS, _REPLACED = "config.json", "model.safetensors", ".replaced-model.safetensors"
 _FIELDS = {"format", "version", "dtype", "weights", "config"}
 _NAMES = {dtype: str(dtype).removeprefix("torch.") for dtype in DTYPES.values()}
 
 
-def save_model(model: TransformerLM, directory: str | os.PathLike[str]) -> None:
+def save_model(
+    model: TransformerLM, directory: str | os.PathLike[str], *, dtype: torch.dtype | None = None
+) -> None:
     """Write a model's config and weights, to be read by `load_model`.
 
     A directory that is there is kept, with what else is in it; an older model in it is replaced. Both files
-    are written aside and synced, then renamed: after a crash the directory holds the old model or the new
-    one, or, between the two renames, what `load_model` refuses.
+    are written aside and synced, then renamed: after a crash `load_model` finds the old model or the new one.
 
     Args:
-        model: The model, not the compiled form of it. Its weights have one dtype; half precision stays so.
+        model: The model, not the compiled form of it, with weights of one dtype; it stays as it is.
         directory: Where to write; made if it is not there.
+        dtype: Of the weights in the file; None: that of the model.
 
     Raises:
         TypeError: If it is no TransformerLM.
-        ValueError: If a weight is NaN or infinite, or the weights have several dtypes.
+        ValueError: If a weight is NaN, infinite or too large for the dtype, or the weights have several
+            dtypes.
         OSError: If the disk is full or can't be written.
 
     Example:
@@ -54,7 +61,7 @@ def save_model(model: TransformerLM, directory: str | os.PathLike[str]) -> None:
         >>> load_model(directory).config == model.config
         True
     """
-    weights = weights_of(model)
+    weights = weights_of(model, dtype)
     path = Path(directory)
     path.mkdir(parents=True, exist_ok=True)
     with written_aside(path / _WEIGHTS, path / _CONFIG) as (weights_file, config_file):
@@ -67,6 +74,17 @@ def save_model(model: TransformerLM, directory: str | os.PathLike[str]) -> None:
             "config": asdict(model.config),
         }
         write_json(config_file, content)
+        _put_aside(path)
+    (path / _REPLACED).unlink(missing_ok=True)
+
+
+def _put_aside(path: Path) -> None:
+    """Give the weights that config.json was written for, if there are such, the name of what is replaced."""
+    try:
+        found = _weights_file(path, read_json(path / _CONFIG)["weights"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return  # no sound model is there
+    found.replace(path / _REPLACED)
 
 
 def load_model(
@@ -97,21 +115,36 @@ def load_model(
     except (TypeError, ValueError) as error:
         msg = f"{path / _CONFIG}: {error}"
         raise ValueError(msg) from None
-    _check_size(path / _WEIGHTS, content["weights"]["bytes"])
-    with open_tensors(path / _WEIGHTS) as found:
-        check_tensors(weight_shapes(config), found, path / _WEIGHTS)
+    weights = path / _WEIGHTS
+    if (path / _REPLACED).exists():  # a save was cut off
+        weights = _weights_file(path, content["weights"])
+    _check_size(weights, content["weights"]["bytes"])
+    with open_tensors(weights) as found:
+        check_tensors(weight_shapes(config), found, weights)
         if (stored := common_dtype(found)) != recorded:
-            msg = f"{path / _WEIGHTS} holds {_NAMES[stored]}, config.json says {_NAMES[recorded]}"
+            msg = f"{weights} holds {_NAMES[stored]}, config.json says {_NAMES[recorded]}"
             raise ValueError(msg)
-        if sha256_of_file(path / _WEIGHTS) != content["weights"]["sha256"]:
+        if sha256_of_file(weights) != content["weights"]["sha256"]:
             msg = (
-                f"{path / _WEIGHTS} is not the file that config.json was written for, its SHA-256 differs: it"
-                " has changed since or a save was cut off; save the model again"
+                f"{weights} is not the file that config.json was written for, its SHA-256 differs: it has"
+                " changed since, or is of another model; save the model again"
             )
             raise ValueError(msg)
         return model_from(
             config, lambda name, wanted: found[name].read(wanted), device=device, dtype=dtype or recorded
         )
+
+
+def _weights_file(path: Path, described: Json) -> Path:
+    """Return the file that config.json was written for, or where it would be."""
+    for file in (path / _REPLACED, path / _WEIGHTS):
+        if (
+            file.is_file()
+            and file.stat().st_size == described["bytes"]
+            and sha256_of_file(file) == described["sha256"]
+        ):
+            return file
+    return path / _WEIGHTS
 
 
 def _read_config(content: Json) -> tuple[TransformerConfig, torch.dtype]:

@@ -1,5 +1,6 @@
 """Files that are whole or absent, and JSON that is checked as it is read."""
 
+import glob
 import hashlib
 import json
 import os
@@ -18,6 +19,8 @@ def written_aside(*paths: Path) -> Iterator[list[Path]]:
     A reader sees the old content of a file or the new one, never a part; an error leaves the old ones.
     """
     aside = [path.with_name(f".{path.name}.{os.getpid()}.part") for path in paths]
+    for path in paths:
+        _remove_leftovers(path)
     try:
         yield aside
         for file in aside:
@@ -31,6 +34,27 @@ def written_aside(*paths: Path) -> Iterator[list[Path]]:
     if os.name == "posix":  # elsewhere a directory can't be opened, and needs no sync
         for directory in {path.parent for path in paths}:
             _sync(directory)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what processes that are no more, as after a kill, have left aside of a file."""
+    for file in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        pid = file.name.removesuffix(".part").rpartition(".")[2]
+        if pid.isdecimal() and not _is_alive(int(pid)):
+            with suppress(OSError):  # somebody else has removed it, or may alone
+                file.unlink()
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name != "posix":  # elsewhere os.kill would end the process
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True  # of another user
+    return True
 
 
 def write_json(path: Path, content: Json) -> None:

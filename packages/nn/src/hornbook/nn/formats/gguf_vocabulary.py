@@ -67,6 +67,16 @@ class GGUFVocabulary:
                     f" of ordinary text; there it is {self.vocab.get(token_id)!r}"
                 )
                 raise ValueError(msg)
+        for first in self.special_tokens:
+            for second in self.special_tokens:
+                # Where "<a><" and "<b>" meet as "<a><b>", hornbook takes the one that begins first, llama.cpp
+                # the longer.
+                if first != second and any(second.startswith(first[k:]) for k in range(1, len(first))):
+                    msg = (
+                        f"special tokens {first!r} and {second!r} overlap: an end of the one is a beginning"
+                        " of the other, and llama.cpp would cut some texts in another way"
+                    )
+                    raise ValueError(msg)
         missing = made - {token for token_id, token in self.vocab.items() if token_id not in specials}
         if missing:
             msg = f"token {min(missing)!r} is not in the vocabulary, but a byte or made by a merge"

@@ -25,6 +25,7 @@ def save_huggingface(
     *,
     bos_token_id: int | None = None,
     eos_token_id: int | None = None,
+    dtype: torch.dtype | None = None,
 ) -> None:
     """Write a model that `transformers.AutoModelForCausalLM.from_pretrained` opens.
 
@@ -32,16 +33,17 @@ def save_huggingface(
     generation_config.json; a tokenizer is not nn's to write.
 
     Args:
-        model: The model; its weights keep their dtype.
+        model: The model, which stays as it is.
         directory: Where to write: new or empty, for these files have no mark by which those of two models
             could be told apart.
         bos_token_id: What a text begins with; None: nothing.
         eos_token_id: What ends a text, so that `generate` stops there; None: nothing does.
+        dtype: Of the weights in the file; None: that of the model.
 
     Raises:
-        TypeError: If it is no TransformerLM.
+        TypeError: If it is no TransformerLM, or a token id not an int.
         ValueError: If neither architecture computes what this model does: the field of the config is named.
-            Also if a weight is not finite, or a token id not in the vocabulary.
+            Also if a weight is not finite or too large for the dtype, or a token id not in the vocabulary.
         FileExistsError: If the directory is not empty.
         OSError: If the disk is full or can't be written.
 
@@ -57,10 +59,15 @@ def save_huggingface(
         >>> load_huggingface(directory).config == model.config
         True
     """
-    weights = weights_of(model)
+    weights = weights_of(model, dtype)
     tokens = {"bos_token_id": bos_token_id, "eos_token_id": eos_token_id, "pad_token_id": None}
     for name, token_id in tokens.items():
-        if token_id is not None and not 0 <= token_id < model.config.vocab_size:
+        if token_id is None:
+            continue
+        if isinstance(token_id, bool) or not isinstance(token_id, int):
+            msg = f"{name} must be an int or None, got {token_id!r} of type {type(token_id).__name__}"
+            raise TypeError(msg)
+        if not 0 <= token_id < model.config.vocab_size:
             msg = f"{name} must be from 0 to {model.config.vocab_size - 1}, got {token_id}"
             raise ValueError(msg)
     config = dump_config(model.config, next(iter(weights.values())).dtype, tokens)

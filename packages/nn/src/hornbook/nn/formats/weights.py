@@ -11,6 +11,9 @@ from ..transformer import TransformerLM
 from .tensors import DTYPES, Shape, check_finite
 
 _MAX_SIZE = 2**24
+_MAX_CONTEXT = (
+    2**20
+)  # no weight has this size, so no other check finds a false one, and rotary tables have it
 
 
 def weight_shapes(config: TransformerConfig) -> Iterator[tuple[str, Shape]]:
@@ -30,26 +33,38 @@ def weight_shapes(config: TransformerConfig) -> Iterator[tuple[str, Shape]]:
                 yield f"layers.{layer}.{name.removeprefix(like)}", shape
 
 
-def weights_of(model: TransformerLM) -> dict[str, Tensor]:
+def weights_of(model: TransformerLM, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
     """Return a model's weights on the CPU, tied ones once.
+
+    Args:
+        model: The model.
+        dtype: Of what is returned; None: that of the weights.
 
     Raises:
         TypeError: If it is no TransformerLM; that of a compiled model is `model._orig_mod`.
-        ValueError: If the weights are not those of the model's config, not all of one dtype, or not finite.
+        ValueError: If the weights are not those of the model's config, not all of one dtype, not finite, too
+            large for `dtype`, or on the meta device.
     """
+    check_dtype(dtype)
     if not isinstance(model, TransformerLM):
-        msg = f"model must be a TransformerLM, got {type(model).__name__}: of a compiled model give _orig_mod"
+        msg = (
+            f"model must be a TransformerLM, got {type(model).__name__}: of a compiled model give _orig_mod,"
+            " of one in DistributedDataParallel its module"
+        )
         raise TypeError(msg)
     weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
     if {name: tuple(weight.shape) for name, weight in weights.items()} != dict(weight_shapes(model.config)):
         msg = "the model has other weights than its config describes: it was changed after it was made"
         raise ValueError(msg)
-    dtype = next(iter(weights.values())).dtype
+    own_dtype = next(iter(weights.values())).dtype
     for name, weight in weights.items():
-        if weight.dtype != dtype or dtype not in DTYPES.values():
+        if weight.is_meta:
+            msg = f"{name} is on the meta device and has no values: use to_empty and load_state_dict first"
+            raise ValueError(msg)
+        if weight.dtype != own_dtype or own_dtype not in DTYPES.values():
             msg = f"weights must have one floating point dtype, {name} is {weight.dtype}: use model.to(dtype)"
             raise ValueError(msg)
-        weights[name] = check_finite(name, weight, dtype).cpu().contiguous()
+        weights[name] = check_finite(name, weight, dtype or own_dtype).cpu().contiguous()
     return weights
 
 
@@ -84,8 +99,9 @@ def check_sizes(config: TransformerConfig) -> None:
         ValueError: Naming the first.
     """
     for name in ("vocab_size", "context_length", "num_layers", "d_model", "num_heads", "d_ff"):
-        if (size := getattr(config, name)) > _MAX_SIZE:
-            msg = f"{name} must be at most {_MAX_SIZE}, got {size}"
+        most = _MAX_CONTEXT if name == "context_length" else _MAX_SIZE
+        if (size := getattr(config, name)) > most:
+            msg = f"{name} must be at most {most}, got {size}"
             raise ValueError(msg)
 
 
