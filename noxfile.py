@@ -94,6 +94,19 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Kills, full disks, damage, hostile files: the larger number of each, and its figure. Minutes.
+
+    `nox -s tests` has the smaller number. Arguments go to pytest.
+    """
+    trainer = ("trainer", "--exact", "--package=hornbook-trainer")
+    tests = ("packages/trainer/tests/faults", "--timeout=3600")
+    uv_run(
+        session, *trainer, "pytest", *tests, *session.posargs, HORNBOOK_FAULTS="large", OMP_NUM_THREADS="1"
+    )
+
+
+@nox.session
 def openai(session: nox.Session) -> None:
     """Compare bpe with tiktoken on OpenAI's own vocabularies, which two packages carry. Minutes."""
     folder = ROOT / ".nox" / "openai"

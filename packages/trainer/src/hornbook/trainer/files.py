@@ -42,7 +42,7 @@ def atomic_file(path: Path, *, needed_bytes: int | None = None) -> Iterator[Bina
     """
     aside = _aside(path)
     try:
-        with named_when_full(path, needed_bytes):
+        with named_when_full(path, needed_bytes, aside):
             with aside.open("wb") as file:
                 yield file
                 file.flush()
@@ -215,14 +215,28 @@ def _aside(path: Path) -> Path:
 
 
 @contextmanager
-def named_when_full(path: Path, needed_bytes: int | None) -> Iterator[None]:
-    """Say which file found no room and how much it wanted; safetensors wraps the system's error."""
+def named_when_full(path: Path, needed_bytes: int | None, written: Path | None = None) -> Iterator[None]:
+    """Say which file found no room and how much it wanted; safetensors wraps the system's error.
+
+    Args:
+        path: What is written.
+        needed_bytes: Of all of it, if known.
+        written: Where it is written meanwhile, for an answer where it is not known.
+
+    Raises:
+        OSError: In place of that of the full disk.
+    """
     try:
         yield
     except Exception as error:
         number = getattr(error, "errno", None)
         if number not in _NO_ROOM and not any(f"os error {code}" in str(error) for code in _NO_ROOM):
             raise
-        needed = "" if needed_bytes is None else f" ({needed_bytes:,} bytes needed)"
+        if needed_bytes is not None:
+            needed = f" ({needed_bytes:,} bytes needed)"
+        elif written is not None and written.exists():
+            needed = f" (more than {written.stat().st_size:,} bytes needed)"
+        else:
+            needed = ""
         msg = f"no room to write {path}{needed}: free some space there, or choose another directory"
         raise OSError(number or errno.ENOSPC, msg) from error

@@ -5,10 +5,10 @@ import math
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from .appended_file import AppendedFile
 from .evaluation import Evaluation
-from .files import atomic_file
 from .logs import Row
 
 
@@ -35,7 +35,7 @@ class JsonLinesSink:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
-        self._file: TextIO | None = None
+        self._file: AppendedFile | None = None
         self._evaluation: dict[str, Any] | None = None
 
     def start(self, step: int) -> None:
@@ -43,9 +43,7 @@ class JsonLinesSink:
         text = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
         whole = text[: text.rfind("\n") + 1].splitlines()
         kept = [line for line in whole if json.loads(line)["step"] <= step]
-        with atomic_file(self._path) as file:
-            file.write("".join(f"{line}\n" for line in kept).encode())
-        self._file = self._path.open("a", encoding="utf-8")
+        self._file = AppendedFile(self._path, kept)
 
     def log(self, row: Row) -> None:
         """Append the row, and hand it to the system."""
@@ -58,8 +56,7 @@ class JsonLinesSink:
         if self._evaluation is not None:
             line["evaluation"] = self._evaluation
             self._evaluation = None
-        self._file.write(json.dumps(line, allow_nan=False) + "\n")
-        self._file.flush()
+        self._file.append(json.dumps(line, allow_nan=False))
 
     def evaluated(self, step: int, evaluation: Evaluation) -> None:  # noqa: ARG002
         """Keep it for the row."""
@@ -69,7 +66,6 @@ class JsonLinesSink:
     def close(self) -> None:
         """Sync and close the file."""
         if self._file is not None:
-            os.fsync(self._file.fileno())
             self._file.close()
             self._file = None
 

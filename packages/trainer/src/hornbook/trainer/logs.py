@@ -1,13 +1,15 @@
 """Where the numbers of a run go: a protocol, and the CSV file that is always written."""
 
 import csv
+import io
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Protocol
 
+from .appended_file import AppendedFile
 from .evaluation import Evaluation
-from .files import atomic_file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,15 +60,12 @@ class CsvSink:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
-        self._file: TextIO | None = None
+        self._file: AppendedFile | None = None
 
     def start(self, step: int) -> None:
         """Keep the whole lines up to `step` and open the file behind them."""
         kept = [line for line in read_rows(self._path) if int(line[0]) <= step] if self._path.exists() else []
-        with atomic_file(self._path) as file:
-            for line in (COLUMNS, *kept):
-                file.write((",".join(line) + "\n").encode())
-        self._file = self._path.open("a", newline="", encoding="utf-8")
+        self._file = AppendedFile(self._path, map(_csv, (COLUMNS, *kept)))
 
     def log(self, row: Row) -> None:
         """Append the row and hand it to the system, so that a killed process loses none."""
@@ -74,8 +73,7 @@ class CsvSink:
             msg = "log() before start()"
             raise RuntimeError(msg)
         values = (getattr(row, name) for name in COLUMNS)
-        csv.writer(self._file, lineterminator="\n").writerow("" if v is None else v for v in values)
-        self._file.flush()
+        self._file.append(_csv("" if value is None else value for value in values))
 
     def evaluated(self, step: int, evaluation: Evaluation) -> None:
         """Nothing: its numbers are in the row."""
@@ -83,9 +81,14 @@ class CsvSink:
     def close(self) -> None:
         """Sync and close the file."""
         if self._file is not None:
-            os.fsync(self._file.fileno())
             self._file.close()
             self._file = None
+
+
+def _csv(values: Iterable[object]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(values)
+    return line.getvalue()
 
 
 def read_rows(path: str | os.PathLike[str]) -> list[list[str]]:

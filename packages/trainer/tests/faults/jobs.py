@@ -1,0 +1,100 @@
+"""What the children of the fork server do: each says what went wrong, and returns its exit code."""
+
+import logging
+import resource
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from faults import points
+from hornbook.trainer import Checkpoints, CsvSink, load_checkpoint, run_directory, write_token_file
+from hornbook.trainer.checkpoint_directory import restore_checkpoint
+from tiny_run import Bigram, adamw, run_in
+
+CONFIGURATION = {"model": "bigram"}
+NUM_STEPS, INTERVAL = 24, 4
+
+
+def train(
+    directory: str,
+    asynchronous: bool = False,
+    kill: dict[str, Any] | None = None,
+    most_file_bytes: int | None = None,
+    interval: int = INTERVAL,
+) -> int:
+    """Train to the end, from the newest checkpoint; with a kill at a point of a save, or files kept small."""
+    out = Path(directory)
+    logging.basicConfig(level=logging.WARNING)
+    if kill is not None:
+        points.kill_at(**kill)
+    try:
+        with run_directory(out, CONFIGURATION, about={}):
+            if most_file_bytes is not None:
+                limit_files(most_file_bytes)
+            run_in(
+                out,
+                num_steps=NUM_STEPS,
+                checkpoint_interval_steps=interval,
+                checkpoints=Checkpoints(out / "checkpoints", asynchronous=asynchronous, run=CONFIGURATION),
+                sinks=[CsvSink(out / "metrics.csv")],
+            )
+    except (OSError, ValueError) as error:
+        print(f"error: {error}")
+        return 2
+    return 0
+
+
+def hold(directory: str) -> int:
+    """Hold a run's directory until killed."""
+    with run_directory(Path(directory), CONFIGURATION, about={}):
+        print("held", flush=True)
+        time.sleep(600)
+    return 0
+
+
+def encode(path: str, most_file_bytes: int) -> int:
+    """Write a token file of 200,000 bytes where files can't be as large."""
+    limit_files(most_file_bytes)
+    try:
+        chunks = (np.arange(1000) for _ in range(100))
+        write_token_file(path, chunks, vocab_size=1000, tokenizer="t", text="x")
+    except OSError as error:
+        print(f"error: {error}")
+        return 2
+    return 0
+
+
+def load(path: str, most_bytes: int) -> int:
+    """Load what somebody hostile wrote, with so much memory to spare, and say what it took."""
+    target = Path(path)
+    model = Bigram()
+    optimizer = adamw(model)
+    with Path("/proc/self/status").open() as file:
+        status = dict(line.split(":", 1) for line in file)
+    size, resident = (int(status[key].split()[0]) * 1024 for key in ("VmSize", "VmRSS"))
+    resource.setrlimit(resource.RLIMIT_AS, (size + most_bytes,) * 2)
+    began = time.perf_counter()
+    try:
+        if target.name == "checkpoints":
+            Checkpoints(target).restore(model, optimizer)
+        elif target.is_dir():
+            restore_checkpoint(target, model, optimizer)
+        else:
+            load_checkpoint(target, model, optimizer)
+        code = 0
+    except ValueError as error:
+        print(f"{type(error).__name__}: {str(error)[:500]}")
+        code = 2
+    seconds = time.perf_counter() - began
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - resident
+    print(f"seconds {seconds:.3f} megabytes {max(0, grown) / 1e6:.1f}")
+    return code
+
+
+def limit_files(num_bytes: int) -> None:
+    """Let no file become larger: the nearest to a full disk that needs no rights."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, num_bytes))

@@ -1,0 +1,117 @@
+"""Disks that fill up while a run saves, while it logs, while a corpus is encoded."""
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from faults.compare import assert_same_end
+from faults.conftest import Server
+from hornbook.trainer import Checkpoints
+from tiny_run import Bigram, adamw
+
+SAID = re.compile(r"error: no room to write (\S+) \((more than )?[\d,]+ bytes needed\): free some space")
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_save_that_finds_no_room_says_where_and_how_much_and_the_last_one_loads(
+    asynchronous: bool,
+    server: Server,
+    straight: tuple[Path, float],
+    tmp_path: Path,
+    figure: Callable[[str], None],
+) -> None:
+    run = tmp_path / "run"
+    sizes = sorted(path.stat().st_size for path in (straight[0] / "checkpoints" / "step-00000024").iterdir())
+    limits = [0, sizes[0] - 1, sizes[0], sizes[-2], sizes[-1] - 1]
+    for limit in limits:
+        server.run("train", kill_after=straight[1] / 2, directory=str(run))  # there is a last one
+        before = Checkpoints(run / "checkpoints").latest()
+        done = server.run("train", directory=str(run), asynchronous=asynchronous, most_file_bytes=limit)
+        if done["code"] == 0:
+            break  # it was at its end
+        assert done["code"] == 2
+        assert SAID.search(done["output"]), done["output"]
+        model = Bigram()
+        restored = Checkpoints(run / "checkpoints").restore(model, adamw(model))
+        assert (restored.path if restored else None) == before
+    assert server.run("train", directory=str(run))["code"] == 0
+    assert_same_end(run, straight[0])
+    figure(f"disk full while saving{' beside the training' * asynchronous}: {len(limits)} points")
+
+
+def test_a_log_that_finds_no_room_says_where_and_how_much(
+    server: Server, straight: tuple[Path, float], tmp_path: Path, figure: Callable[[str], None]
+) -> None:
+    limits = [300, 600, 900]
+    for limit in limits:
+        run = tmp_path / str(limit)
+        server.run("train", directory=str(run), interval=1000, kill_after=0.0)
+        done = server.run("train", directory=str(run), interval=1000, most_file_bytes=limit)
+        assert done["code"] == 2
+        said = SAID.search(done["output"])
+        assert said and said[1] == str(run / "metrics.csv"), done["output"]
+        assert server.run("train", directory=str(run))["code"] == 0
+        assert_same_end(run, straight[0])
+    figure(f"disk full while logging: {len(limits)} points")
+
+
+def test_encoding_that_finds_no_room_says_where_and_how_much(
+    server: Server, tmp_path: Path, figure: Callable[[str], None]
+) -> None:
+    limits = [0, 5_000, 199_999]
+    for limit in limits:
+        done = server.run("encode", path=str(tmp_path / "train.bin"), most_file_bytes=limit)
+        assert done["code"] == 2
+        said = SAID.search(done["output"])
+        assert said and said[1] == str(tmp_path / "train.bin"), done["output"]
+        assert list(tmp_path.iterdir()) == []
+    figure(f"disk full while encoding: {len(limits)} points")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Makes a disk of so many kilobytes, where we may."""
+    made: list[Path] = []
+
+    def make(kilobytes: int) -> Path:
+        disk = tmp_path / f"disk-{kilobytes}"
+        disk.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "none", str(disk)]
+        try:
+            subprocess.run(command, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("needs the right to mount a disk in memory")
+        made.append(disk)
+        return disk
+
+    yield make
+    for disk in made:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_disk_that_is_really_full(
+    server: Server,
+    straight: tuple[Path, float],
+    small_disk: Callable[[int], Path],
+    figure: Callable[[str], None],
+) -> None:
+    sizes = [16, 24, 32, 40, 48, 56, 64, 72, 80, 96]  # kilobytes; a checkpoint takes some 40
+    full = 0
+    for kilobytes in sizes:
+        disk = small_disk(kilobytes)
+        done = server.run("train", directory=str(disk / "run"), asynchronous=kilobytes % 16 == 0)
+        if done["code"] == 0:
+            continue
+        full += 1
+        assert done["code"] == 2
+        assert SAID.search(done["output"]), done["output"]
+        model = Bigram()
+        Checkpoints(disk / "run" / "checkpoints").restore(model, adamw(model))  # whole, or there is none
+        subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
+        assert server.run("train", directory=str(disk / "run"))["code"] == 0
+        assert_same_end(disk / "run", straight[0])
+    assert full >= 5
+    figure(f"a disk of {sizes[0]} to {sizes[-1]} kB that is really full: {full} times, then the same bits")
