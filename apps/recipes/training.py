@@ -116,6 +116,7 @@ def train_experiment(
                 Checkpoints(
                     directory / "checkpoints",
                     keep_best=int(experiment.loop.keep_best),
+                    asynchronous=True,
                     run=recorded,
                     about=about(device),
                 ),

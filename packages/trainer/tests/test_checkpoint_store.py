@@ -142,7 +142,7 @@ def test_a_process_ends_when_its_checkpoint_is_on_the_disk(tmp_path: Path) -> No
 
 
 def test_a_checkpoint_of_another_run_is_refused_with_both_values(tmp_path: Path) -> None:
-    run = {"version": 1, "tokenizer": "aaaa", "model": {"d_model": 8, "betas": (0.9, 0.95)}}
+    run = {"tokenizer": "aaaa", "model": {"d_model": 8, "betas": (0.9, 0.95)}, "most": float("inf")}
     Checkpoints(tmp_path, run=run, about={"torch": "2"}).save(1, *trained(0), wallclock_seconds=0.0)
     assert Checkpoints(tmp_path, run=run, about={"torch": "3"}).restore(*trained(0)) is not None
     with pytest.raises(ValueError, match=r'1 is of a run with tokenizer = "aaaa", this one has "b"'):

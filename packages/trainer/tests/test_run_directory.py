@@ -104,6 +104,14 @@ def test_a_second_process_is_refused_and_a_dead_ones_lock_is_none(tmp_path: Path
         pass
 
 
+def test_infinity_in_a_configuration_is_a_word(tmp_path: Path) -> None:
+    with run_directory(tmp_path / "r", {"max_grad_norm": float("inf")}, about={}):
+        pass
+    assert check_configuration(tmp_path / "r", {"max_grad_norm": float("inf")})
+    with pytest.raises(RunDirectoryError, match=r'max_grad_norm = "inf", this one has 1\.0'):
+        check_configuration(tmp_path / "r", {"max_grad_norm": 1.0})
+
+
 def test_another_version_of_the_configuration_is_refused_with_both(tmp_path: Path) -> None:
     with run_directory(tmp_path / "r", CONFIGURATION, about={}):
         pass

@@ -26,7 +26,7 @@ from .checkpoint_directory import (
     restore_checkpoint,
     write_checkpoint,
 )
-from .configuration import first_difference
+from .configuration import as_json, first_difference
 from .files import atomic_file, open_regular, remove_directory, remove_leftovers, sync_directory
 from .state import HostBuffers
 from .strict_json import Json
@@ -265,8 +265,8 @@ class Checkpoints:
             "step": step,
             "wallclock_seconds": float(wallclock_seconds),
             "metric": float(metric) if metric is not None and math.isfinite(metric) else None,
-            "run": dict(self.run),
-            "about": dict(self.about),
+            "run": as_json(self.run),
+            "about": as_json(self.about),
             "extra": dict(extra),
         }
 

@@ -1,6 +1,7 @@
 """Two configurations as JSON, and where they differ."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,10 +13,25 @@ def first_difference(ours: Mapping[str, Any], theirs: Any) -> str | None:
         >>> first_difference({"model": {"d_model": 8}, "seed": 0}, {"model": {"d_model": 4}, "seed": 0})
         'model.d_model = 4, this one has 8'
     """
-    wanted = json.loads(json.dumps(dict(ours)))  # as it would be read back: tuples are lists there
-    for name, mine, other in _differences("", wanted, theirs):
+    for name, mine, other in _differences("", as_json(ours), theirs):
         return f"{name} = {json.dumps(other)}, this one has {json.dumps(mine)}"
     return None
+
+
+def as_json(value: Any) -> Any:
+    """Return a configuration as it is written and read again: tuples are lists, infinity is a word.
+
+    Example:
+        >>> as_json({"betas": (0.9, 0.95), "max_grad_norm": float("inf")})
+        {'betas': [0.9, 0.95], 'max_grad_norm': 'inf'}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
 
 
 def _differences(prefix: str, ours: Any, theirs: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .configuration import first_difference
+from .configuration import as_json, first_difference
 from .files import atomic_file, is_leftover, made_directory, remove_leftovers
 from .run_lock import RunDirectoryError, held, is_lock
 from .strict_json import parse_object
@@ -96,7 +96,7 @@ def run_directory(
             remove_leftovers(directory)
             if not old:
                 with atomic_file(directory / "config.json") as file:
-                    recorded = {"version": _VERSION, "run": configuration, "about": about}
+                    recorded = {"version": _VERSION, "run": as_json(configuration), "about": as_json(about)}
                     file.write(json.dumps(recorded, indent=2).encode() + b"\n")
             yield directory
         except ArithmeticError:  # a run that diverged is a result: its curve stays
