@@ -6,6 +6,7 @@ It reads a line of JSON at a time and answers with one:
     {"wait": PID, "kill_after": SECONDS}       {"code": …, "output": …, "seconds": …}; code -9: killed
 """
 
+import gc
 import json
 import os
 import signal
@@ -13,17 +14,19 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from faults import jobs
 
 
 def main() -> int:
-    """Serve until the input ends; in a child, do the job and return its exit code."""
+    """Serve until the input ends."""
     with tempfile.TemporaryDirectory() as warm:  # what torch imports at its first step takes seconds
         assert jobs.train(warm) == 0
     assert threading.active_count() == 1, "a fork of a process with threads may hang"
+    gc.freeze()  # a collection would write to every object, and so copy all of the memory in each child
     running: dict[int, tuple[float, Path]] = {}
     for line in sys.stdin:
         asked = json.loads(line)
@@ -31,7 +34,7 @@ def main() -> int:
             output = Path(tempfile.mkstemp(prefix="hornbook-fault-")[1])
             pid = os.fork()
             if pid == 0:
-                return child(asked["start"], asked["arguments"], output)
+                child(asked["start"], asked["arguments"], output)
             running[pid] = (time.monotonic(), output)
             answer: dict[str, Any] = {"pid": pid}
         else:
@@ -44,13 +47,24 @@ def main() -> int:
     return 0
 
 
-def child(job: str, arguments: dict[str, Any], output: Path) -> int:
-    """Do a job, its words in a file; the process then ends as any Python does, waiting for its threads."""
+def child(job: str, arguments: dict[str, Any], output: Path) -> NoReturn:
+    """Do a job, its words in a file; then wait for its threads, as any Python does."""
+    gc.disable()
     with output.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    return int(getattr(jobs, job)(**arguments))
+    code = 1
+    try:
+        code = getattr(jobs, job)(**arguments)
+    except BaseException:
+        traceback.print_exc()
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def wait_for(pid: int, kill_after: float | None) -> int:

@@ -42,7 +42,7 @@ def train(
                 sinks=[CsvSink(out / "metrics.csv")],
             )
     except (OSError, ValueError) as error:
-        print(f"error: {error}")
+        say(error)
         return 2
     return 0
 
@@ -62,7 +62,7 @@ def encode(path: str, most_file_bytes: int) -> int:
         chunks = (np.arange(1000) for _ in range(100))
         write_token_file(path, chunks, vocab_size=1000, tokenizer="t", text="x")
     except OSError as error:
-        print(f"error: {error}")
+        say(error)
         return 2
     return 0
 
@@ -92,6 +92,11 @@ def load(path: str, most_bytes: int) -> int:
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - resident
     print(f"seconds {seconds:.3f} megabytes {max(0, grown) / 1e6:.1f}")
     return code
+
+
+def say(error: Exception) -> None:
+    """One line, as the apps write it."""
+    print(f"error: {getattr(error, 'strerror', None) or error}")
 
 
 def limit_files(num_bytes: int) -> None:

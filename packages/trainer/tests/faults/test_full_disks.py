@@ -98,7 +98,7 @@ def test_a_disk_that_is_really_full(
     small_disk: Callable[[int], Path],
     figure: Callable[[str], None],
 ) -> None:
-    sizes = [16, 24, 32, 40, 48, 56, 64, 72, 80, 96]  # kilobytes; a checkpoint takes some 40
+    sizes = [4, 8, 12, 16, 24, 40, 56, 72, 88, 104]  # kilobytes; a checkpoint takes some 40
     full = 0
     for kilobytes in sizes:
         disk = small_disk(kilobytes)

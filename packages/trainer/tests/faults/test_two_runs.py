@@ -1,5 +1,6 @@
 """Two runs in one directory, and the lock of a dead one."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ def test_the_second_of_two_runs_is_refused_and_a_dead_ones_lock_taken_over(
         run = tmp_path / str(number)
         holder = server.start("hold", directory=str(run))
         while not (run / "config.json").exists():
-            pass
+            time.sleep(0.001)
         second = server.run("train", directory=str(run))
         assert second["code"] == 2
         assert f"{run} is in use by process {holder} on " in second["output"]

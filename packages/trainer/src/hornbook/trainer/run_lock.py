@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .files import named_when_full
+
 _LOCK = ".lock"
 _HELD = 2**20  # the byte that Windows locks, far behind the text, since nobody can read a locked one there
 
@@ -38,8 +40,10 @@ def held(directory: Path) -> Iterator[None]:
             msg = f"{directory} is in use by {who}: wait for it, or choose another --out"
             raise RunDirectoryError(msg) from None
         began = time.strftime("%Y-%m-%d %H:%M:%S")
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()} on {platform.node()}, since {began}\n".encode())
+        raw = f"process {os.getpid()} on {platform.node()}, since {began}\n".encode()
+        with named_when_full(directory / _LOCK, len(raw)):
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, raw)
         yield
     finally:
         os.close(descriptor)
