@@ -142,11 +142,16 @@ def test_a_process_ends_with_the_exit_code_of_its_signal(
     assert int(checkpoint.name[5:]) in {5, 6}  # the signal may come while the next step runs
 
 
-def test_a_second_ctrl_c_leaves_at_once_and_the_handlers_come_back() -> None:
-    before = [signal.getsignal(number) for number in SIGNALS]
-    with stop_on_signals() as stop:
-        signal.raise_signal(signal.SIGINT)
-        assert stop.exit_code == 130
-        with pytest.raises(KeyboardInterrupt):
+@pytest.mark.parametrize("inherited", [signal.default_int_handler, signal.SIG_IGN])
+def test_a_second_ctrl_c_leaves_at_once_and_the_handlers_come_back(inherited: Any) -> None:
+    at_first = signal.signal(signal.SIGINT, inherited)  # ignored where a script starts a job with &
+    try:
+        before = [signal.getsignal(number) for number in SIGNALS]
+        with stop_on_signals() as stop:
             signal.raise_signal(signal.SIGINT)
-    assert [signal.getsignal(number) for number in SIGNALS] == before
+            assert stop.exit_code == 130
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        assert [signal.getsignal(number) for number in SIGNALS] == before
+    finally:
+        signal.signal(signal.SIGINT, at_first)

@@ -2,9 +2,10 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 
 class StopRequest:
@@ -47,7 +48,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
     def ask(number: int, _frame: FrameType | None) -> None:
         request.signal = signal.Signals(number)
         for known, handler in before.items():  # the second one is not asked for twice
-            signal.signal(known, handler)
+            signal.signal(known, _acting(known) if handler is signal.SIG_IGN else handler)
 
     for number in before:
         signal.signal(number, ask)
@@ -56,3 +57,8 @@ def stop_on_signals() -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _acting(number: int) -> Callable[[int, FrameType | None], Any] | signal.Handlers:
+    """What a signal does by default: scripts start programs in the background with SIGINT ignored."""
+    return signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
