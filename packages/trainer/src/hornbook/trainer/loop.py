@@ -146,16 +146,16 @@ def train(
         evaluation: Evaluation | None = None
         metric: float | None = None
         saved_step = progress.step
-        finished = fraction(progress.step, progress.tokens) >= 1
-        finished = finished or progress.is_out_of_patience(config.patience)
+        is_over = fraction(progress.step, progress.tokens) >= 1
+        finished = is_over or progress.is_out_of_patience(config.patience)
         model.train()
         while not finished and not agreed(float(bool(stop and stop.signal))):
             step_began = time.perf_counter()
             step = progress.step + 1
             batch = batch_of(step)
             num_tokens = batch[1].numel() * world_size
-            by_step = schedule_by == "step"
-            lr = schedule(step if by_step else fraction(step, progress.tokens + num_tokens))
+            past = fraction(step, progress.tokens + num_tokens) if schedule_by == "fraction" else step
+            lr = schedule(past)
             update = update_(
                 batch,
                 model=model,
@@ -217,14 +217,13 @@ def train(
             if due or (is_best and config.keep_best):
                 save(metric)
                 saved_step = step
-        elapsed = time.perf_counter() - began
         if saved_step != progress.step:
             save(metric)
         checkpoints.wait()
         return Outcome(
             step=progress.step,
             finished=finished,
-            wallclock_seconds=elapsed,
+            wallclock_seconds=time.perf_counter() - began,
             evaluation=evaluation,
             progress=progress,
         )
@@ -240,6 +239,9 @@ def _restore(
     restored = checkpoints.restore(model, optimizer)
     if restored is None:
         return Progress(), 0.0
+    if "progress" not in restored.extra:
+        msg = f"{restored.path} was not saved by `train`: it does not say how many tokens were seen"
+        raise ValueError(msg)
     if average:
         average.load(restored.extra_tensors)
     scale.load(restored.extra["loss_scale"])
