@@ -1,5 +1,6 @@
 """Stopping and going on gives the bits of a run that never stopped, whatever the run is made of."""
 
+import json
 from collections.abc import Mapping
 from itertools import cycle, product
 from pathlib import Path
@@ -90,7 +91,12 @@ def stopped_and_straight(
     assert straight.evaluation == resumed.evaluation is not None
     assert straight.progress == resumed.progress
     assert untimed_rows(directory / "straight") == untimed_rows(directory / "stopped")
-    # Moments, random generators, the average and the factor of float16 are in files of their own.
+    states = [
+        json.loads((directory / run / "checkpoints" / "step-00000024" / "state.json").read_text())
+        for run in ("straight", "stopped")
+    ]
+    assert states[0]["extra"] == states[1]["extra"]  # counters, and the factor of float16
+    # Moments, random generators and the average are in files of their own.
     for name in ("model.safetensors", "training.safetensors", "extra.safetensors"):
         files = [directory / run / "checkpoints" / "step-00000024" / name for run in ("straight", "stopped")]
         assert files[0].read_bytes() == files[1].read_bytes()
