@@ -1,7 +1,8 @@
 """An experiment as a value, and the presets."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from hornbook.nn import TransformerConfig
@@ -66,6 +67,16 @@ class Experiment:
         return self.schedule.rate(
             max_lr=self.optimizer.max_lr, num_steps=self.planned_steps, by_fraction=self.by_fraction
         )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON can have it: an infinite number, as for a norm that clips nothing, is "inf"."""
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {name: plain(inner) for name, inner in value.items()}
+            return str(value) if isinstance(value, float) and math.isinf(value) else value
+
+        return {name: plain(value) for name, value in asdict(self).items()}
 
     @property
     def tokens_per_step(self) -> int:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ def _begin(flags: TrainFlags, world: World, held: ExitStack) -> dict[str, str] |
     check_text(texts.train, "--train-text", context_length)
     check_text(texts.valid, "--valid-text", context_length)
     digests = fingerprints(texts)
-    configuration = {"experiment": asdict(experiment), "text": {"name": texts.name, **digests}}
+    configuration = {"experiment": experiment.as_json(), "text": {"name": texts.name, **digests}}
     out = flags.out or default_out(texts, flags.preset, configuration)
     if check_configuration(out, configuration) and is_finished(out):
         say(f"this run is finished: {out}")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ def sweep(
     for path, flag in ((texts.train, "--train-text"), (texts.valid, "--valid-text")):
         check_text(path, flag, experiment.model.context_length)
     digests = fingerprints(texts)
-    identity = {"sweep": dict(about), "experiment": asdict(experiment), "text": digests}
+    identity = {"sweep": dict(about), "experiment": experiment.as_json(), "text": digests}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
     directory = flags.out or Path("runs") / f"{name}-{texts.slug}-{flags.preset}-{key}"
     say(f"sweep: {directory}")
