@@ -76,14 +76,15 @@ def joined(part: Tensor, like: Any) -> Tensor:
     )
 
 
-def cut_tensors(model: Module, optimizer: Optimizer | None) -> Like:
+def cut_tensors(model: Module, optimizer: Optimizer) -> Like:
     """Tell for each saved tensor which one of a model and an optimizer it is read for, if that is cut.
 
     A parameter's moments are cut as it is; so is an extra tensor of its shape whose name ends with its own
     after a first part, such as `average.layers.0.weight`.
     """
     weights = model.state_dict()
-    params = [param for group in (optimizer.param_groups if optimizer else []) for param in group["params"]]
+    params = [param for group in optimizer.param_groups for param in group["params"]]
+    by_number = {str(number): param for number, param in enumerate(params)}
 
     def like(kind: str, name: str, shape: tuple[int, ...]) -> Tensor | None:
         first, _, rest = name.partition(".")
@@ -93,7 +94,7 @@ def cut_tensors(model: Module, optimizer: Optimizer | None) -> Like:
         elif kind == "extra":
             found = weights.get(rest)
         elif first == "optimizer":
-            found = params[int(rest.partition(".")[0])]
+            found = by_number.get(rest.partition(".")[0])
         return found if found is not None and is_cut(found) and tuple(found.shape) == shape else None
 
     return like
