@@ -2,16 +2,19 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from hornbook.accounting import training_flops
 from hornbook.trainer import atomic_file
 
 from ..console import say
-from ..describe import describe
+from ..describe import TYPICAL_SHARE, describe, duration
 from ..device import choose_device, why_no_compile
+from ..experiment import Experiment
 from ..flags import TrainFlags
 from ..prepare import prepare
 from ..report import find_runs, read_runs, write_report
@@ -24,6 +27,15 @@ from .runner import run_sweep
 
 Summary = Callable[[Sequence[Point], Mapping[str, Outcome], Path], str]
 """Takes the points in order, their outcomes and the sweep's directory; returns Markdown."""
+
+
+def _seconds(experiment: Experiment, matmul_speed: float) -> float:
+    """Predict how long a run takes, as roughly as `describe` does."""
+    limit = experiment.loop.max_seconds or math.inf
+    if experiment.planned_steps is None:
+        return limit
+    flops = training_flops(experiment.model, batch_size=experiment.batch_size) * experiment.planned_steps
+    return min(limit, flops / (matmul_speed * TYPICAL_SHARE[experiment.compile]))
 
 
 def sweep(
@@ -53,8 +65,9 @@ def sweep(
     texts = choose_texts(flags.texts)
     say(f"text: {texts.name}")
     if flags.dry_run:
-        describe(flags.experiment, device)
-        say(f"{len(points)} runs at most, or first; each about as long as that:")
+        speed = describe(flags.experiment, device)
+        seconds = sum(_seconds(changed(flags.experiment, one.changes), speed) for one in points)
+        say(f"{len(points)} runs to begin with, about {duration(seconds)} in all, one after another:")
         for one in points:
             say(f"  {one.name}")
         return 0
