@@ -52,14 +52,16 @@ static inline uint64_t hb_load_part(const uint8_t *at, int64_t size) {
     return value;
 }
 
+/* Of more than 8 bytes; the last 8 may overlap those before. */
 static inline uint64_t hb_hash_long(const uint8_t *at, int64_t size, const uint64_t *hash_key) {
+    const uint8_t *const last = at + size - 8;
     uint64_t hash = (uint64_t)size * hash_key[1];
-    for (; size > 0; at += 8, size -= 8) {
+    for (;; at = last - at > 8 ? at + 8 : last) {
         /* All 128 bits of the product: of 64 alone, the high bits of the text would reach nothing. */
-        const unsigned __int128 product = (unsigned __int128)(hash ^ hb_load_part(at, size)) * hash_key[0];
+        const unsigned __int128 product = (unsigned __int128)(hash ^ hb_load8(at)) * hash_key[0];
         hash = (uint64_t)product ^ (uint64_t)(product >> 64);
+        if (at == last) return hash;
     }
-    return hash;
 }
 
 #define HB_ALL (~UINT64_C(0))

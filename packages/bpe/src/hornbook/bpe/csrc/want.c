@@ -28,7 +28,7 @@ static void want(const hb_table *table, const uint8_t *const *starts, int64_t nu
 }
 
 #ifdef HB_X86
-/* Four keys lie in one vector, each in its quarter. Long pretokens, which are rare, are done again by themselves. */
+/* Four keys lie in one vector, each in its quarter. A long pretoken, which is rare, is done again by itself. */
 HB_FOR_AVX512 static void want_avx512(const hb_table *table, const uint8_t *const *starts, int64_t num_pretokens,
                                       const uint8_t *readable, hb_wanted *wanted) {
     const int64_t in_fours = readable - starts[num_pretokens] >= 16 ? num_pretokens & ~INT64_C(3) : 0;
@@ -60,8 +60,12 @@ HB_FOR_AVX512 static void want_avx512(const hb_table *table, const uint8_t *cons
         const __m512i addresses = _mm512_add_epi64(slots, _mm512_slli_epi64(_mm512_srl_epi64(hashes, shift), 5));
         _mm256_storeu_si256((__m256i *)&wanted->slots[i],
                             _mm512_castsi512_si256(_mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 0, 0, 0, 0), addresses)));
-        const int are_long = _mm256_cmpgt_epi64_mask(sizes, _mm256_set1_epi64x(HB_SHORT_BYTES));
-        if (are_long) want_from(i, table, starts, i + 4, readable, wanted);
+        unsigned are_long = _mm256_cmpgt_epi64_mask(sizes, _mm256_set1_epi64x(HB_SHORT_BYTES));
+        for (; are_long; are_long &= are_long - 1) {
+            const int64_t n = i + __builtin_ctz(are_long);
+            wanted->keys[n] = hb_key_of(starts[n], starts[n + 1] - starts[n], readable, table->hash_key);
+            wanted->slots[n] = hb_first_slot(table, wanted->keys[n]);
+        }
         for (int n = 0; n < 4; n++) __builtin_prefetch(wanted->slots[i + n]);
     }
     _mm256_zeroupper(); /* what follows is compiled without AVX, and slow while the registers are in use */
