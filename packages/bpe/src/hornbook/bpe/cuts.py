@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from .patterns import Pattern
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 18  # it stays in the second cache while it is read, cut and worked on
 
 # White space outside ASCII, as UTF-8. White space after it is no safe cut.
 WIDE_SPACES = "\x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
