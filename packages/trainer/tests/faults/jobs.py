@@ -95,11 +95,13 @@ def load(path: str, most_bytes: int) -> int:
 
 
 def say(error: Exception) -> None:
-    """One line, as the apps write it."""
+    """One line, as the apps write it, for which there is room."""
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     print(f"error: {getattr(error, 'strerror', None) or error}")
 
 
 def limit_files(num_bytes: int) -> None:
     """Let no file become larger: the nearest to a full disk that needs no rights."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, num_bytes))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
