@@ -29,7 +29,7 @@ def step_settings(experiment: Experiment, device: torch.device, num_processes: i
         chunk_tokens=512 if device.type == "cpu" else 4096,  # as linear_cross_entropy chooses it
         logit_softcap=experiment.model.logit_softcap is not None,
         num_micro_batches=-(-share // windows_at_once(experiment, num_processes)),
-        fused_optimizer=experiment.optimizer.fused_optimizer,
+        optimizer_copies=device.type != "cpu" and not experiment.optimizer.fused_optimizer,
         weight_average=experiment.ema_decay is not None,
     )
 

@@ -46,7 +46,7 @@ def test_calibration_without_a_gpu_is_refused() -> None:
 
 def test_wrong_flags_are_one_line_and_code_2() -> None:
     for flags, message in (
-        (["--preset", "gpt2-xl", "--budget", "24GB"], "18.5 GB more than the budget"),
+        (["--preset", "gpt2-xl", "--budget", "24GB"], "10.4 GB more than the budget"),
         (["--preset", "gpt2-xl", "--d-model", "33"], "d_model must be a multiple of num_heads"),
     ):
         run = subprocess.run([sys.executable, str(APP), *flags], capture_output=True, encoding="utf-8")

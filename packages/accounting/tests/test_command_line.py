@@ -119,7 +119,7 @@ def test_each_section_is_there(capsys: pytest.CaptureFixture[str]) -> None:
 def test_memory_names_the_largest_batch_or_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, "--preset", "gpt2-xl", "--budget", "80GB", "--attention", "explicit")
     assert "largest batch in 80 GB: 4" in text
-    assert "18.5 GB more than the budget of 24 GB" in refusal(
+    assert "10.4 GB more than the budget of 24 GB" in refusal(
         capsys, "--preset", "gpt2-xl", "--budget", "24GB"
     )
     assert "bytes are a number and one of" in refusal(capsys, "--preset", "gpt2-xl", "--budget", "24")

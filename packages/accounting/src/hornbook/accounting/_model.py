@@ -106,13 +106,14 @@ def chunked_loss(model: Model, x: Value, *, chunk_tokens: int, softcap: bool) ->
     """`linear_cross_entropy`: each chunk's logits become its gradient, in the forward pass."""
     tape, width = model.tape, model.width
     head = tape.new("2·V·d") if model.autocast else None
+    room = tape.new(f"{width}·{min(chunk_tokens, tape.num_bytes('T'))}·V")
     rows = cast(model, x, width, "T·d").storage
     pieces = []
     grad_weight: Storage | None = None
     logits = slope = exps = slopes = None
     for size in _chunks(tape.num_bytes("T"), chunk_tokens):
         numbers = f"{size}·V"
-        logits = _logits(model, numbers, softcap=softcap)
+        logits = _logits(model, room, numbers, softcap=softcap)
         if softcap:
             slope = _slope(model, numbers)
         exps = logits  # in place
@@ -128,7 +129,7 @@ def chunked_loss(model: Model, x: Value, *, chunk_tokens: int, softcap: bool) ->
             del product
     joined = tape.new(f"{width}·T·d")
     grad_hidden = tape.new("4·T·d") if width == 2 else joined
-    del head, rows, pieces, logits, slope, exps, slopes, joined, small
+    del head, room, rows, pieces, logits, slope, exps, slopes, joined, small
     assert grad_weight is not None
     kept = tape.keep(
         "head and loss", gradient_of_the_input=grad_hidden, gradient_of_the_head=grad_weight
@@ -150,14 +151,15 @@ def _chunks(num_tokens: int, chunk_tokens: int) -> list[int]:
     return sizes
 
 
-def _logits(model: Model, numbers: str, *, softcap: bool) -> Storage:
+def _logits(model: Model, room: Storage, numbers: str, *, softcap: bool) -> Storage:
+    """The logits of a chunk in float32; in the room for them, unless they are bent or cast."""
     tape, width = model.tape, model.width
-    logits = tape.new(f"{width}·{numbers}")
+    logits = room
     if softcap:
         quotient = tape.new(f"{width}·{numbers}")
         bent = tape.new(f"{width}·{numbers}")
         del quotient
-        logits, bent = tape.new(f"{width}·{numbers}"), logits
+        logits = tape.new(f"{width}·{numbers}")
         del bent
     return logits if width == 4 else tape.new(f"4·{numbers}")
 
