@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .experiment import PRESETS, Experiment
@@ -41,7 +41,7 @@ OWT_PRESETS = {name: _on_the_web(preset, _VOCAB_SIZES[name]) for name, preset in
 
 def owt_out(flags: TrainFlags, texts: Texts) -> Path:
     """Return the run's directory: the one that is given, or that of these settings and texts."""
-    key = json.dumps([asdict(flags.experiment), str(texts.train), str(texts.valid)], sort_keys=True)
+    key = json.dumps([flags.experiment.as_json(), str(texts.train), str(texts.valid)], sort_keys=True)
     digest = hashlib.sha256(key.encode()).hexdigest()[:8]
     return flags.out or Path("runs") / f"{texts.slug}-{flags.preset}-{digest}"
 
