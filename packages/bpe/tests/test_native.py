@@ -27,6 +27,7 @@ LIBRARY = native.declare(_library)
 
 GPT2 = find_pattern("gpt2")
 CL100K = find_pattern("cl100k")
+CL100K.spans(b"a")  # compiled now: hypothesis would hold it against the first example
 NO_SPECIALS = SpecialTokens({})
 
 # What the scanner treats apart: contractions and what looks like them, white space of one and several bytes,
