@@ -141,6 +141,7 @@ def run_to(
     torch.manual_seed(0)
     model = Tiny(dropout)
     spread = parallelize(model, model.loss, world, how, units=model.layers)
+    torch.manual_seed(world.rank)  # for dropout, where there is any
     windows = random_windows(
         TOKENS,
         batch_size=BATCH_SIZE,
