@@ -38,6 +38,7 @@ def kill_at(point: str, save: int, call: int) -> None:
     def mkdir(path: Any, *rest: Any, **named: Any) -> None:
         if _ASIDE.fullmatch(Path(path).name):
             _Save.number += 1
+            _Save.pruning = False
         real["mkdir"](path, *rest, **named)
 
     def open_(path: Any, flags: int, *rest: Any, **named: Any) -> int:
@@ -60,8 +61,7 @@ def kill_at(point: str, save: int, call: int) -> None:
     def rename(source: Any, target: Any, **named: Any) -> None:
         if _ASIDE.fullmatch(Path(source).name) and due("before rename"):
             die()
-        _Save.pruning = _Save.pruning or Path(target).name.startswith(".step-")
-        if Path(target).name.startswith(".step-") and due("while pruning"):
+        if _Save.pruning and due("while pruning"):
             die()
         real["rename"](source, target, **named)
 
@@ -69,6 +69,7 @@ def kill_at(point: str, save: int, call: int) -> None:
         if Path(target).name == "latest" and due("before the pointer"):
             die()
         real["replace"](source, target, **named)
+        _Save.pruning = Path(target).name == "latest"  # what is deleted from here to the next save
 
     def unlink(path: Any, **named: Any) -> None:
         if _Save.pruning and due("while pruning"):
