@@ -25,6 +25,13 @@ def check_positive_finite(name: str, value: object) -> None:
         raise ValueError(msg)
 
 
+def check_not_negative(name: str, value: float) -> None:
+    """Refuse anything below zero, infinity and NaN."""
+    if not 0 <= value < math.inf:
+        msg = f"{name} must be at least 0 and finite, got {value}"
+        raise ValueError(msg)
+
+
 def check_choice(name: str, value: object, literal: object) -> None:
     """Refuse anything but one of the words of a `Literal`."""
     if value not in get_args(literal):

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ._checks import check_choice, check_positive_int
+from ._checks import check_choice, check_not_negative, check_positive_int
 from ._first_order import first_order
 from .functional import at_least_float32, softcap
 
@@ -37,13 +37,15 @@ def cross_entropy(
             Chowdhery et al., 2022, with 1e-4).
 
     Raises:
-        ValueError: If the shapes do not fit, `reduction` is unknown, or it is "mean" and there is no target.
+        ValueError: If the shapes do not fit, `reduction` is unknown, it is "mean" and there is no target,
+            `z_loss` is negative or not finite or, on the CPU, a target is not in the vocabulary.
 
     Example:
         >>> cross_entropy(torch.zeros(3, 8), torch.tensor([0, 5, 7]))  # log 8
         tensor(2.0794)
     """
     check_choice("reduction", reduction, Reduction)
+    check_not_negative("z_loss", z_loss)
     _check_targets(logits, targets, reduction, "logits")
     losses = _losses(logits, targets, ignore_index, z_loss)
     return _reduced(losses, targets, reduction, ignore_index)
@@ -90,6 +92,7 @@ def linear_cross_entropy(
         tensor(2.0794)
     """
     check_choice("reduction", reduction, Reduction)
+    check_not_negative("z_loss", z_loss)
     _check_targets(hidden, targets, reduction, "hidden")
     if chunk_size is None:
         # A chunk costs 2 vocab d_model numbers of traffic to add to the weight's gradient and 6 vocab d_model
@@ -155,7 +158,7 @@ def _sum_and_gradients(
         slope = None if cap is None else 1 - (logits / cap).square()
         counts, index = _counted(ids, ignore_index)
         shift = logits.amax(-1, keepdim=True)
-        target_logits = logits.gather(-1, index) - shift
+        target_logits = _at_targets(logits, index) - shift
         exps = logits.sub_(shift).exp_()  # the same memory: from here on there are no logits
         sums = exps.sum(-1, keepdim=True)
         log_sums = sums.log()
@@ -225,6 +228,21 @@ def _counted(targets: Tensor, ignore_index: int | None) -> tuple[Tensor, Tensor]
     return counts, ids.where(counts, 0)
 
 
+def _at_targets(logits: Tensor, index: Tensor) -> Tensor:
+    """Take each target's logit; on the CPU an id that is none is told by name."""
+    try:
+        return logits.gather(-1, index)
+    except RuntimeError:
+        low, high = index.aminmax()
+        if low >= 0 and high < logits.shape[-1]:  # it was something else
+            raise
+        msg = (
+            f"targets must be from 0 to {logits.shape[-1] - 1}, got ids from {low} to {high}: give an id that"
+            " stands for no target as ignore_index"
+        )
+        raise ValueError(msg) from None
+
+
 def _losses(logits: Tensor, targets: Tensor, ignore_index: int | None, z_loss: float) -> Tensor:
     """Compute one loss a target."""
     wide = at_least_float32(logits)
@@ -232,7 +250,7 @@ def _losses(logits: Tensor, targets: Tensor, ignore_index: int | None, z_loss: f
     shift = wide.detach().amax(-1, keepdim=True)
     counts, index = _counted(targets, ignore_index)
     log_sums = (wide - shift).exp_().sum(-1, keepdim=True).log()
-    losses = log_sums - (wide.gather(-1, index) - shift)
+    losses = log_sums - (_at_targets(wide, index) - shift)
     if z_loss != 0:
         losses = losses + z_loss * (log_sums + shift).square()
     return losses.where(counts, 0).squeeze(-1)

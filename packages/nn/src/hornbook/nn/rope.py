@@ -110,11 +110,24 @@ class RotaryEmbedding(Module):
             x: Queries or keys.
             positions: Place of each in the text, from 0 to context_length - 1; broadcast over the leading
                 axes.
+
+        Raises:
+            ValueError: If a position is negative or too large, on the CPU.
         """
-        cos, sin = self.cos[positions], self.sin[positions]
+        cos, sin = self._at(self.cos, positions), self._at(self.sin, positions)
         # The compiler has no complex numbers, and needs none to make it one pass.
         compute = rotate_pairs if torch.compiler.is_compiling() else fused_rotate_pairs
         return compute(x, cos, sin)
+
+    def _at(self, table: Tensor, positions: Tensor) -> Tensor:
+        try:
+            # Not table[positions]: that would take position -1 for the last.
+            rows = table.index_select(0, positions.flatten())
+        except IndexError:
+            low, high = positions.aminmax()
+            msg = f"positions must be from 0 to {self.context_length - 1}, got them from {low} to {high}"
+            raise ValueError(msg) from None
+        return rows.view(*positions.shape, table.shape[1])
 
     def extra_repr(self) -> str:
         """Show the arguments in `repr`."""
