@@ -9,6 +9,7 @@ uv makes every environment from uv.lock; nox only names them.
 """
 
 import csv
+import os
 import sys
 import sysconfig
 import tarfile
@@ -42,6 +43,7 @@ assert num_parameters(GPT2_XL) == 2_127_057_600
 """
 BPE = ("bpe", "--package=hornbook-bpe")
 FUZZ_RUN = "packages/bpe/fuzz/fuzz_run.py"
+MOST_TEST_PROCESSES = 4  # each takes up to 1 GB with torch
 PYTHON_FILES = ("packages", "apps", "tests", "benchmarks", "noxfile.py")
 
 
@@ -84,13 +86,17 @@ def types(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Each package alone with what it declares, then what needs several. Arguments go to pytest."""
+    pytest = ("pytest", f"--numprocesses={min(os.cpu_count() or 1, MOST_TEST_PROCESSES)}", "--dist=worksteal")
+    # The tensors of tests are small: two threads of one process would mostly wait for each other.
+    one_thread = {"OMP_NUM_THREADS": "1"}
     # Built anew: uv remembers that it built the core, and not that somebody deleted it since.
     uv_run(session, *BPE, "--exact", "--reinstall-package=hornbook-bpe", "true")
     for package in PACKAGES:
         # --exact takes away what another package brought in: an undeclared import fails here.
         member = f"--package=hornbook-{package}"
-        uv_run(session, package, "--exact", member, "pytest", f"packages/{package}", *session.posargs)
-    uv_run_root(session, "pytest", "apps", "tests", "-m", "not e2e", *session.posargs)
+        tests = (*pytest, f"packages/{package}", *session.posargs)
+        uv_run(session, package, "--exact", member, *tests, **one_thread)
+    uv_run_root(session, *pytest, "apps", "tests", "-m", "not e2e", *session.posargs, **one_thread)
 
 
 @nox.session
