@@ -11,25 +11,24 @@ from typing import Any
 import pytest
 
 LARGE = os.environ.get("HORNBOOK_FAULTS") == "large"
-FIGURES = pytest.StashKey[list[str]]()
 TESTS = Path(__file__).parents[1]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[FIGURES] = []
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if config.stash[FIGURES]:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    # From the reports, which come back from other processes too.
+    reports = (report for kind in terminalreporter.stats.values() for report in kind)
+    calls = (report for report in reports if getattr(report, "when", None) == "call")
+    figures = [line for report in calls for name, line in report.user_properties if name == "figure"]
+    if figures:
         terminalreporter.section("faults survived")
-        for figure in config.stash[FIGURES]:
-            terminalreporter.write_line(figure)
+        for line in figures:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture
-def figure(pytestconfig: pytest.Config) -> Callable[[str], None]:
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Has a line printed at the end."""
-    return pytestconfig.stash[FIGURES].append
+    return lambda line: record_property("figure", line)
 
 
 @pytest.fixture
