@@ -59,5 +59,6 @@ def exit_code_of(program: Callable[[], int]) -> int:
         known = isinstance(error, MemoryError | torch.OutOfMemoryError)
         if not known and "can't allocate memory" not in str(error):
             raise
-        complain(f"error: out of memory ({str(error).splitlines()[0]}); give a smaller --batch-size or model")
+        why = (str(error).splitlines() or [type(error).__name__])[0]  # Python's own says nothing
+        complain(f"error: out of memory ({why}); give a smaller --batch-size or model")
         return WRONG_INPUT

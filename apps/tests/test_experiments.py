@@ -19,8 +19,6 @@ from recipes.sweep.point import MAX_LR, changed
 from recipes.wrong_input import exit_code_of
 from tiny import arguments, train, write_texts
 
-pytest_plugins = ("in_process",)
-
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:

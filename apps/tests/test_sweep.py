@@ -20,7 +20,6 @@ from recipes.sweep.point import MAX_LR, MIN_LR, changed, combinations, parse_gri
 from recipes.wrong_input import exit_code_of
 from tiny import arguments, train, write_texts
 
-pytest_plugins = ("in_process",)
 GOOD, BAD = Outcome(status="finished", val_loss=2.0), Outcome(status="diverged")
 
 
