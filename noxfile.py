@@ -101,15 +101,16 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Kills, full disks, damage, hostile files: the larger number of each, and its figure. Minutes.
+    """Kills, full disks, damage, hostile files, changing numbers of processes, each many times. Minutes.
 
     `nox -s tests` has the smaller number. Arguments go to pytest.
     """
-    trainer = ("trainer", "--exact", "--package=hornbook-trainer")
-    tests = ("packages/trainer/tests/faults", "--timeout=3600")
-    uv_run(
-        session, *trainer, "pytest", *tests, *session.posargs, HORNBOOK_FAULTS="large", OMP_NUM_THREADS="1"
-    )
+    trainer = ("trainer", "--exact", "--package=hornbook-trainer", "pytest", *session.posargs)
+    variables = {"HORNBOOK_FAULTS": "large", "OMP_NUM_THREADS": "1"}
+    uv_run(session, *trainer, "packages/trainer/tests/faults", "--timeout=3600", **variables)
+    for _ in range(5):
+        tests = ("packages/trainer/tests/test_many_processes.py", "-k", "one_then_two_then_one")
+        uv_run(session, *trainer, *tests, **variables)
 
 
 @nox.session
