@@ -214,7 +214,8 @@ class Checkpoints:
     def restore(self, model: Module, optimizer: Optimizer) -> Restored | None:
         """Load the newest checkpoint that verifies, for the run that writes here; None if there is none.
 
-        A damaged one is named in a warning and the one before it is used. What a killed save left is deleted.
+        A damaged one is named in a warning and the one before it is used. What a killed save left is deleted,
+        and what it would have deleted.
 
         Raises:
             CheckpointError: If there are checkpoints and none of them is whole.
@@ -231,7 +232,10 @@ class Checkpoints:
                 raise ValueError(msg)
             return restore_checkpoint(path, model, optimizer)
 
-        return self._newest(load)
+        restored = self._newest(load)
+        if restored is not None and restored.path == self.latest():
+            self._prune(restored.path)  # once more: a kill may have come between naming it and this
+        return restored
 
     def restore_weights(self, model: Module) -> Restored | None:
         """Load the weights alone of the newest checkpoint that verifies, as for generation; like `restore`.
