@@ -59,6 +59,17 @@ def why_no_compile(device: torch.device) -> str | None:
     return f"it is not dependable on {device.type}"
 
 
+def check_compile(experiment: Experiment, device: torch.device) -> None:
+    """Refuse an experiment that asks for torch.compile where it can't be used.
+
+    Raises:
+        ValueError: Naming what is missing.
+    """
+    if experiment.compile and (reason := why_no_compile(device)):
+        msg = f"--compile can't be used: {reason}; give --no-compile"
+        raise ValueError(msg)
+
+
 def compile_cache() -> Path:
     """Return where what torch.compile made is kept, for all runs of this user: the next one starts faster."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "hornbook" / "compile"

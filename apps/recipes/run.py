@@ -21,14 +21,14 @@ from hornbook.trainer import (
 from .about import about
 from .console import say
 from .describe import describe
-from .device import choose_device, why_no_compile
+from .device import check_compile, choose_device
 from .experiment import Experiment
 from .finish import is_finished, show
 from .flags import TrainFlags
 from .memory import check_memory
 from .prepare import open_prepared, prepare
 from .processes import check_processes, choose_parallel
-from .texts import Texts, check_text, choose_texts, fingerprints, provide
+from .texts import Texts, choose_texts, provide_checked
 from .trained import model_shape
 from .training import train_experiment
 
@@ -73,9 +73,7 @@ def _begin(flags: TrainFlags, world: World, held: ExitStack) -> dict[str, str] |
     """
     device, experiment = world.device, flags.experiment
     check_processes(experiment, flags.parallel, world)
-    if experiment.compile and (reason := why_no_compile(device)):
-        msg = f"--compile can't be used: {reason}; give --no-compile"
-        raise ValueError(msg)
+    check_compile(experiment, device)
     flags.sinks.check()
     texts = choose_texts(flags.texts)
     say(f"text: {texts.name}")
@@ -91,11 +89,8 @@ def _begin(flags: TrainFlags, world: World, held: ExitStack) -> dict[str, str] |
         check_memory(experiment, device, world.size)
     if flags.out is not None:  # before minutes go into a download
         recorded_configuration(flags.out)
-    provide(texts)
     context_length = experiment.model.context_length
-    check_text(texts.train, "--train-text", context_length)
-    check_text(texts.valid, "--valid-text", context_length)
-    digests = fingerprints(texts)
+    digests = provide_checked(texts, context_length)
     configuration = {"experiment": experiment.as_json(), "text": {"name": texts.name, **digests}}
     out = flags.out or default_out(texts, flags.preset, configuration)
     if check_configuration(out, configuration) and is_finished(out):

@@ -178,6 +178,18 @@ def check_text(path: Path, flag: str, context_length: int) -> None:
         raise ValueError(msg)
 
 
+def provide_checked(texts: Texts, context_length: int) -> dict[str, str]:
+    """Generate or download what is missing, look at both texts, and return their fingerprints.
+
+    Raises:
+        ValueError: As `check_text` and `fingerprints`.
+    """
+    provide(texts)
+    check_text(texts.train, "--train-text", context_length)
+    check_text(texts.valid, "--valid-text", context_length)
+    return fingerprints(texts)
+
+
 def fingerprints(texts: Texts) -> dict[str, str]:
     """Return the SHA-256 of both texts: the names under which all that is made of them is cached.
 

@@ -13,12 +13,12 @@ from hornbook.trainer import atomic_file
 
 from ..console import say
 from ..describe import TYPICAL_SHARE, describe, duration
-from ..device import choose_device, why_no_compile
+from ..device import check_compile, choose_device
 from ..experiment import Experiment
 from ..flags import TrainFlags
 from ..prepare import prepare
 from ..report import find_runs, read_runs, write_report
-from ..texts import check_text, choose_texts, fingerprints, provide
+from ..texts import choose_texts, provide_checked
 from .flags import JobFlags
 from .outcome import Outcome
 from .plans import Plan
@@ -56,9 +56,7 @@ def sweep(
         OSError: If a disk is full or can't be written.
     """
     device = choose_device(flags.device)
-    if flags.experiment.compile and (reason := why_no_compile(device)):
-        msg = f"--compile can't be used: {reason}; give --no-compile"
-        raise ValueError(msg)
+    check_compile(flags.experiment, device)
     points = plan({})
     for one in points:  # refused before anything is run
         changed(flags.experiment, one.changes)
@@ -71,11 +69,8 @@ def sweep(
         for one in points:
             say(f"  {one.name}")
         return 0
-    provide(texts)
     experiment = flags.experiment
-    for path, flag in ((texts.train, "--train-text"), (texts.valid, "--valid-text")):
-        check_text(path, flag, experiment.model.context_length)
-    digests = fingerprints(texts)
+    digests = provide_checked(texts, experiment.model.context_length)
     identity = {"sweep": dict(about), "experiment": experiment.as_json(), "text": digests}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
     directory = flags.out or Path("runs") / f"{name}-{texts.slug}-{flags.preset}-{key}"
