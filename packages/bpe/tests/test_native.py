@@ -182,6 +182,25 @@ def test_a_counter_keeps_a_million_pretokens_apart_while_it_grows() -> None:
     assert counts_of(counter.result()) == {word: 2 * index for index, word in enumerate(words, start=1)}
 
 
+def test_where_a_pretoken_lies_in_a_table_differs_from_table_to_table_and_process_to_process() -> None:
+    # What comes out in the order of the slots would be the same each time, were the hash's key the same.
+    script = """
+from hornbook.bpe import native, patterns, special
+from hornbook.bpe.library import load
+library = native.declare(load())
+for _ in range(2):
+    counter = native.NativeCounter(library, patterns.find_pattern("gpt2"), special.SpecialTokens({}))
+    counter.add_text("".join(f" {number}" for number in range(500)).encode())
+    print(counter.result().data.tobytes().decode())
+"""
+    orders = []
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        orders += [tuple(line.split()) for line in done.stdout.splitlines()]
+    assert len(set(orders)) == 4
+    assert {tuple(sorted(order)) for order in orders} == {tuple(sorted(map(str, range(500))))}
+
+
 def test_counts_go_past_32_bits() -> None:
     counter = native.NativeCounter(LIBRARY, GPT2, NO_SPECIALS)
     for _ in range(3):

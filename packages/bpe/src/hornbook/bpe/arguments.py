@@ -2,12 +2,26 @@
 
 import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import SupportsIndex
+from typing import SupportsIndex, TypeVar
+
+_Item = TypeVar("_Item")
 
 TIE_BREAKS = ("greatest bytes", "smallest ids")
 """Which of several equally frequent pairs is merged first; the compiled core knows them by their number."""
+
+
+def check_path(path: str | os.PathLike[str]) -> Path:
+    """Return `path` as a Path.
+
+    Raises:
+        TypeError: If it is no path of text: bytes, for instance, or a file's number.
+    """
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        msg = f"a path must be a str or an os.PathLike of one, got {path!r:.80}"
+        raise TypeError(msg)
+    return Path(path)
 
 
 def check_file(path: str | os.PathLike[str]) -> Path:
@@ -18,10 +32,7 @@ def check_file(path: str | os.PathLike[str]) -> Path:
         FileNotFoundError: If nothing is there.
         ValueError: If it is no regular file; the work reads it twice, so a pipe will not do.
     """
-    if not isinstance(path, str | os.PathLike):
-        msg = f"a path must be a str or an os.PathLike, got {type(path).__name__}"
-        raise TypeError(msg)
-    file = Path(path)
+    file = check_path(path)
     if not file.exists():
         msg = f"there is no file {file} (looked from {Path.cwd()})"
         raise FileNotFoundError(msg)
@@ -38,10 +49,13 @@ def check_count(name: str, value: SupportsIndex, minimum: int) -> int:
         TypeError: If it is not an integer (True and 3.0 are not).
         ValueError: If it is smaller than `minimum`.
     """
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:  # an array has an __index__, too
+        number = None
+    if number is None:
         msg = f"{name} must be an integer, got {value!r}"
         raise TypeError(msg)
-    number = operator.index(value)
     if number < minimum:
         msg = f"{name} must be at least {minimum}, got {number}"
         raise ValueError(msg)
@@ -60,6 +74,29 @@ def check_num_threads(num_threads: SupportsIndex | None) -> int:
     if hasattr(os, "sched_getaffinity"):  # Linux: a container or taskset may allow fewer than there are
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def check_iterable(name: str, items: Iterable[_Item], what: str) -> Iterable[_Item]:
+    """Return `items`, which must be an iterable of `what`.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    if not isinstance(items, Iterable):
+        msg = f"{name} must be an iterable of {what}, got {items!r:.80}"
+        raise TypeError(msg)
+    return items
+
+
+def check_progress(progress: Callable[..., None] | None) -> None:
+    """Refuse what can't be called, before the work begins.
+
+    Raises:
+        TypeError: If it is neither None nor a function.
+    """
+    if progress is not None and not callable(progress):
+        msg = f"progress must be a function of stage, done and total, or None; got {progress!r:.80}"
+        raise TypeError(msg)
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 from . import sources
-from .arguments import check_num_threads
+from .arguments import check_num_threads, check_progress
 from .cuts import BLOCK_BYTES
 from .encoders import TextEncoder
 from .engine import TokenIds
@@ -40,6 +40,10 @@ def encode_corpus(
         num_threads: Threads that encode; None for one for each processor.
         progress: Called with stage "encode".
     """
+    check_progress(progress)
+    if not isinstance(document_end, str):
+        msg = f"document_end must be a special token, a str, got {document_end!r:.80}"
+        raise TypeError(msg)
     end_id = specials.ids.get(document_end)
     if end_id is None and document_end != END_OF_TEXT:
         msg = (

@@ -9,7 +9,7 @@ from threading import Lock
 import numpy as np
 
 from . import engine
-from .arguments import check_num_threads
+from .arguments import check_num_threads, check_progress
 from .counts import PretokenCounts
 from .cuts import BLOCK_BYTES, SafeCuts
 from .engine import PackedCounts
@@ -56,6 +56,7 @@ def count_pretokens(
     specials = check_special_tokens(special_tokens)
     found = find_pattern(pattern)
     threads = check_num_threads(num_threads)
+    check_progress(progress)
     packed, num_bytes = count_source(open_source(input_path), specials, found, threads, progress)
     return PretokenCounts.from_packed(found.key, specials, packed, num_bytes)
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import engine
-from .arguments import check_file
+from .arguments import check_count, check_file, check_path
 from .aside import AsideFile, sync_directory
 from .engine import PackedCounts
 from .ordering import gather, is_ascending, sorted_order
@@ -64,7 +64,9 @@ class PretokenCounts:
             own = np.ascontiguousarray(array).view()
             own.flags.writeable = False
             object.__setattr__(self, name, own)
-        object.__setattr__(self, "special_tokens", list(self.special_tokens))
+        find_pattern(self.pattern)
+        object.__setattr__(self, "special_tokens", check_special_tokens(self.special_tokens))
+        object.__setattr__(self, "num_bytes", check_count("num_bytes", self.num_bytes, 0))
         _check_arrays(self.data, self.ends, self.counts)
 
     @classmethod
@@ -142,7 +144,7 @@ class PretokenCounts:
         arrays = [getattr(self, name).astype(dtype, copy=False) for name, dtype in _ARRAYS]
         header = {**_FORMAT, **self._settings(), "num_pretokens": len(self), "data_bytes": len(self.data)}
         header["sha256"] = _digest(header, arrays)
-        with AsideFile(Path(path)) as file:
+        with AsideFile(check_path(path)) as file:
             file.write(json.dumps(header).encode() + b"\n")
             for array in arrays:
                 file.write(array.data)

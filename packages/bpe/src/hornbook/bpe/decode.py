@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .arguments import check_iterable
 from .engine import new_joiner
 
 # So many tokens at a time stay in the processor's cache: twice as fast as all at once.
@@ -36,7 +37,7 @@ class Decoder:
         """
         if isinstance(ids, np.ndarray):
             return self._decode_array(ids)
-        numbers = ids if isinstance(ids, list) else list(ids)
+        numbers = ids if isinstance(ids, list) else list(check_iterable("ids", ids, "integers"))
         if not set(map(type, numbers)) <= {int}:  # NumPy's integers, for instance
             numbers = [_check_integer(token_id) for token_id in numbers]
         if len(numbers) > _FEW_IDS:

@@ -7,12 +7,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import check_choice, check_num_threads
+from .arguments import check_choice
 from .cuts import SafeCuts, byte_blocks
 from .engine import Encoder, EncoderFactory, TokenIds, encoder_factory, id_dtype
 from .patterns import Pattern
 from .special import SpecialTokens
-from .threads import ordered_map
 from .vocabulary import MergeTable
 
 # The pretokens of a text are mostly the same few thousand.
@@ -23,9 +22,6 @@ _SMALL_BLOCK_BYTES = 1 << 12
 
 # Up to here a list of new integers is made sooner than one of integers that are there.
 _FEW_IDS = 256
-
-# So many characters make a piece of work for a thread.
-_BATCH_CHARACTERS = 1 << 16
 
 # Strings longer than this are turned into UTF-8 piece by piece, so that a long one is never held twice.
 _PIECE_CHARACTERS = 1 << 16
@@ -93,7 +89,11 @@ class SpecialSets:
         if not isinstance(allowed_special, Collection):
             msg = f"allowed_special must be 'all' or a collection of special tokens, got {allowed_special!r}"
             raise TypeError(msg)
-        wanted = frozenset(allowed_special)
+        try:
+            wanted = frozenset(allowed_special)
+        except TypeError:
+            msg = f"allowed_special must hold special tokens, which are strings, got {allowed_special!r:.80}"
+            raise TypeError(msg) from None
         if (made := self._made.get(wanted)) is not None:
             return made
         if unknown := [token for token in allowed_special if token not in self._ids]:
@@ -145,18 +145,17 @@ class TextEncoder:
     def encode(self, text: str | bytes, specials: SpecialTokens, errors: str) -> TokenIds:
         """The token ids of one text; `Tokenizer.encode` says the rest."""
         check_choice("errors", errors, ("strict", "bytes"))
-        if isinstance(text, str):
-            return self.encode_utf8(_to_utf8(text, 0), specials)
-        if not isinstance(text, bytes):
-            msg = f"text must be str or bytes, got {type(text).__name__}"
-            raise TypeError(msg)
+        return self.encode_part(utf8_of(text), specials, errors, 0)
+
+    def encode_part(self, text: bytes, specials: SpecialTokens, errors: str, offset: int) -> TokenIds:
+        """The token ids of a part of a text, which begins `offset` bytes after the text does."""
         try:
             return self.encode_utf8(text, specials)
         except UnicodeDecodeError as error:
             if errors == "strict":
                 msg = (
-                    f"the text is not valid UTF-8: byte 0x{text[error.start]:02x} at offset {error.start};"
-                    " errors='bytes' encodes such bytes one by one"
+                    f"the text is not valid UTF-8: byte 0x{text[error.start]:02x} at offset"
+                    f" {offset + error.start}; errors='bytes' encodes such bytes one by one"
                 )
                 raise ValueError(msg) from None
         parts: list[TokenIds] = []
@@ -195,41 +194,20 @@ class TextEncoder:
         for block in byte_blocks(utf8, self.cuts(specials), _SMALL_BLOCK_BYTES):
             yield from self.to_list(self._small_pool.encode(block, specials))
 
-    def encode_batch(
-        self, texts: Iterable[str | bytes], specials: SpecialTokens, errors: str, num_threads: int | None
-    ) -> list[list[int]]:
-        """The token ids of each text; `Tokenizer.encode_batch` says the rest."""
-        if isinstance(texts, str | bytes):
-            msg = f"encode_batch takes several texts, got one {type(texts).__name__}"
-            raise TypeError(msg)
 
-        def encode_group(group: list[tuple[int, str | bytes]]) -> list[list[int]]:
-            encoded = []
-            for index, text in group:
-                try:
-                    encoded.append(self.to_list(self.encode(text, specials, errors)))
-                except (TypeError, ValueError) as error:
-                    msg = f"texts[{index}]: {error}"
-                    raise type(error)(msg) from None
-            return encoded
+def utf8_of(text: str | bytes) -> bytes:
+    """The text in UTF-8, if that is what it is: bytes aren't looked at.
 
-        groups = list(_grouped(texts))
-        threads = max(1, min(check_num_threads(num_threads), len(groups)))
-        return [ids for group in ordered_map(encode_group, groups, threads) for ids in group]
-
-
-def _grouped(texts: Iterable[str | bytes]) -> Iterator[list[tuple[int, str | bytes]]]:
-    """Texts with their indices, in groups that are worth handing to a thread."""
-    group: list[tuple[int, str | bytes]] = []
-    num_characters = 0
-    for index, text in enumerate(texts):
-        group.append((index, text))
-        num_characters += len(text) if isinstance(text, str | bytes) else 0
-        if num_characters >= _BATCH_CHARACTERS:
-            yield group
-            group, num_characters = [], 0
-    if group:
-        yield group
+    Raises:
+        TypeError: If it is neither str nor bytes.
+        ValueError: If there is half a surrogate pair; its position is named.
+    """
+    if isinstance(text, str):
+        return _to_utf8(text, 0)
+    if isinstance(text, bytes):
+        return text
+    msg = f"text must be str or bytes, got {type(text).__name__}"
+    raise TypeError(msg)
 
 
 def _to_utf8(text: str, position: int) -> bytes:

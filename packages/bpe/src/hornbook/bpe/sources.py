@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
+from .arguments import check_path
 from .cuts import BLOCK_BYTES, SafeCuts, byte_blocks
 
 _Result = TypeVar("_Result")
@@ -120,10 +121,7 @@ def open_source(input_path: InputPath) -> Source:
 
 
 def _find_files(path: str | os.PathLike[str]) -> list[Path]:
-    if not isinstance(path, str | os.PathLike):
-        msg = f"a path must be a str or an os.PathLike, got {type(path).__name__}"
-        raise TypeError(msg)
-    file = Path(path)
+    file = check_path(path)
     if not os.path.lexists(file):
         if isinstance(path, str) and any(mark in path for mark in "*?["):
             names = glob.glob(path, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern

@@ -18,6 +18,9 @@ class StreamDecoder:
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
+        if not isinstance(tokenizer, Tokenizer):
+            msg = f"tokenizer must be a Tokenizer, got {tokenizer!r:.80}"
+            raise TypeError(msg)
         self._tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 

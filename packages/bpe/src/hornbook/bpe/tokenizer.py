@@ -3,14 +3,14 @@
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import formats
-from .arguments import check_choice
+from .arguments import check_choice, check_iterable, check_path
+from .batch import encode_batch
 from .corpus import END_OF_TEXT, encode_corpus
 from .decode import Decoder
 from .encoders import SpecialSets, TextEncoder
@@ -59,7 +59,7 @@ class Tokenizer:
     ) -> None:
         specials = check_special_tokens([] if special_tokens is None else special_tokens)
         found = find_pattern(pattern)
-        pairs = list(merges)
+        pairs = list(check_iterable("merges", merges, "pairs of bytes"))
         checked = check_vocab(vocab)
         special_ids = add_special_tokens(checked, specials)
         ids = ordinary_ids(checked, special_ids)
@@ -304,7 +304,8 @@ class Tokenizer:
             >>> list(tokenizer.encode_iterable(["a<", "e>b"]))
             [97, 256, 98]
         """
-        return self._encoder.encode_chunks(iterable, self._specials.find(allowed_special))
+        strings = check_iterable("iterable", iterable, "strings")
+        return self._encoder.encode_chunks(strings, self._specials.find(allowed_special))
 
     def encode_batch(
         self,
@@ -327,7 +328,7 @@ class Tokenizer:
             ValueError: As for `encode`; the message names the text by its index.
         """
         specials = self._specials.find(allowed_special)
-        return self._encoder.encode_batch(texts, specials, errors, num_threads)
+        return encode_batch(self._encoder, texts, specials, errors, num_threads)
 
     def encode_file(
         self,
@@ -365,7 +366,7 @@ class Tokenizer:
         """
         return encode_corpus(
             src,
-            Path(dst),
+            check_path(dst),
             self._encoder,
             self._specials.all,
             tokenizer=self.fingerprint,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import SupportsIndex
 
 from . import engine
-from .arguments import TIE_BREAKS, check_choice, check_count, check_num_threads
+from .arguments import TIE_BREAKS, check_choice, check_count, check_num_threads, check_progress
 from .counting import count_source
 from .counts import PretokenCounts
 from .engine import PackedCounts
@@ -66,6 +66,7 @@ def train_bpe(
     specials = check_special_tokens(special_tokens)
     num_merges = _num_merges(vocab_size, specials)
     check_choice("tie_break", tie_break, TIE_BREAKS)
+    check_progress(progress)
     found = find_pattern(pattern)
     threads = check_num_threads(num_threads)
     source = open_source(input_path)
@@ -109,6 +110,7 @@ def train_from_counts(
         raise TypeError(msg)
     num_merges = _num_merges(vocab_size, counts.special_tokens)
     check_choice("tie_break", tie_break, TIE_BREAKS)
+    check_progress(progress)
     if counts.num_bytes == 0:
         msg = "the counts are those of an empty text: there is nothing to learn from"
         raise ValueError(msg)

@@ -2,10 +2,9 @@
 
 import hashlib
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
-from ..arguments import check_file
+from ..arguments import check_file, check_path
 from ..patterns import find_pattern
 from . import gpt2
 from .files import check_id, check_text, dump_json, naming, parse_json, read_text, show, write_directory
@@ -21,7 +20,7 @@ def read(path: str | PathLike[str]) -> Parts:
         FileNotFoundError: If a file is missing.
         ValueError: If a file was changed or damaged since, or comes from a later version.
     """
-    folder = Path(path)
+    folder = check_path(path)
     vocab_file, merges_file, metadata_file = (
         check_file(folder / name) for name in (_VOCAB, _MERGES, _METADATA)
     )
@@ -68,7 +67,7 @@ def write(path: str | PathLike[str], parts: Parts) -> None:
         "fingerprint": parts.fingerprint,
         **{f"{name}_sha256": hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     }
-    write_directory(Path(path), contents | {_METADATA: dump_json(metadata, indent=2)})
+    write_directory(check_path(path), contents | {_METADATA: dump_json(metadata, indent=2)})
 
 
 def _read_pattern(metadata: dict[str, Any]) -> str:

@@ -2,9 +2,8 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from os import PathLike
-from pathlib import Path
 
-from ..arguments import check_file
+from ..arguments import check_file, check_path
 from .files import check_id, check_text, dump_json, naming, parse_json, read_text, show, write_files
 from .parts import Parts
 
@@ -97,7 +96,7 @@ def write(vocab_path: str | PathLike[str], merges_path: str | PathLike[str], par
                 f" one spelled the same, id {ids[special.encode()]}; save the tokenizer as a directory"
             )
             raise ValueError(msg)
-    write_files({Path(vocab_path): dump_vocab(ids), Path(merges_path): dump_merges(parts)})
+    write_files({check_path(vocab_path): dump_vocab(ids), check_path(merges_path): dump_merges(parts)})
 
 
 def dump_vocab(ids: Mapping[bytes, int]) -> bytes:

@@ -6,9 +6,8 @@ and refuses everything else by the name of the field: a tokenizer that is nearly
 
 from collections.abc import Mapping
 from os import PathLike
-from pathlib import Path
 
-from ..arguments import check_file
+from ..arguments import check_file, check_path
 from . import gpt2
 from .files import check_id, check_text, dump_json, naming, parse_json, read_text, show, write_files
 from .parts import Parts
@@ -125,7 +124,7 @@ def write(path: str | PathLike[str], parts: Parts) -> None:
             "merges": [f"{gpt2.printable(left)} {gpt2.printable(right)}" for left, right in parts.merges],
         },
     }
-    write_files({Path(path): dump_json(content, indent=2)})
+    write_files({check_path(path): dump_json(content, indent=2)})
 
 
 def _read_model(value: object, added: Mapping[str, int], pattern: str) -> Parts:

@@ -20,9 +20,8 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from os import PathLike
-from pathlib import Path
 
-from ..arguments import check_file
+from ..arguments import check_file, check_path
 from ..patterns import find_pattern
 from ..special import check_special_tokens
 from .files import check_id, naming, read_text, show, write_files
@@ -102,7 +101,9 @@ def write(path: str | PathLike[str], parts: Parts) -> None:
             raise ValueError(msg)
         last = index
     in_order = sorted((rank, token) for token, rank in ranks.items())
-    write_files({Path(path): b"".join(b"%b %d\n" % (b64encode(token), rank) for rank, token in in_order)})
+    write_files(
+        {check_path(path): b"".join(b"%b %d\n" % (b64encode(token), rank) for rank, token in in_order)}
+    )
 
 
 def reachable_merges(ranks: Mapping[bytes, int]) -> list[tuple[bytes, bytes]]:
