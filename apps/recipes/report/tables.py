@@ -108,7 +108,7 @@ def accounting(runs: Sequence[RunRecord]) -> str:
     for shape in shapes:
         users = [run for run in runs if run.shape == shape]
         parameters = [
-            [escape(row.component), escape(row.shape), escape(row.formula), f"{row.count:,}"]
+            [escape(row.component), escape(row.shape), escape(row.formula), f"{row.num_parameters:,}"]
             for row in parameter_ledger(shape)
         ]
         operations = [

@@ -94,9 +94,9 @@ def test_every_format_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     latex = printed(capsys, *flags, "latex")
     assert r"attention Q, O & 2 (d, d) & 2$\cdot$L$\cdot$d$^2$ & 245,760,000 \\" in latex
     rows = list(csv.DictReader(io.StringIO(printed(capsys, *flags, "csv"))))
-    assert sum(int(row["count"]) for row in rows) == 2_127_057_600
+    assert sum(int(row["num_parameters"]) for row in rows) == 2_127_057_600
     data = json.loads(printed(capsys, *flags, "json"))
-    assert sum(row["count"] for row in data["parameters"]) == 2_127_057_600
+    assert sum(row["num_parameters"] for row in data["parameters"]) == 2_127_057_600
     assert data["shape"]["d_model"] == 1_600
 
 

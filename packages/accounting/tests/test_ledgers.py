@@ -104,7 +104,7 @@ def test_known_shapes_have_the_parameters_that_a_real_model_has(
 def test_the_parameters_of_a_tiny_model_by_hand() -> None:
     # V=10, L=1, d=4, f=8: embedding 40, Q and O 4 x 4, K and V 4 x 4, three 4 x 8, two gains of 4 and a
     # final one, head 40.
-    counts = [row.count for row in parameter_ledger(tiny())]
+    counts = [row.num_parameters for row in parameter_ledger(tiny())]
     assert counts == [40, 32, 32, 96, 8, 4, 40]
     assert num_parameters(tiny()) == 252
     assert num_non_embedding_parameters(tiny()) == 172
@@ -132,7 +132,7 @@ def test_each_switch_changes_what_it_should() -> None:
 @given(random_shapes())
 def test_every_formula_that_is_printed_gives_its_count(shape: Shape) -> None:
     for row in parameter_ledger(shape):
-        assert read(row.formula, shape) == row.count
+        assert read(row.formula, shape) == row.num_parameters
 
 
 @given(random_shapes(), st.integers(1, 10))
@@ -250,7 +250,7 @@ def test_groups_save_on_keys_and_values_alone_and_in_proportion(shape: Shape) ->
     full = replace(shape, num_kv_heads=None)
     group = full.num_heads // shape.kv_heads
     for whole, shared in zip(parameter_ledger(full), parameter_ledger(shape), strict=True):
-        assert whole.count == shared.count * (group if "K, V" in shared.component else 1)
+        assert whole.num_parameters == shared.num_parameters * (group if "K, V" in shared.component else 1)
     for before, after in zip(forward_ledger(full), forward_ledger(shape), strict=True):
         assert before.flops == after.flops * (group if after.operation == "K, V projections" else 1)
 

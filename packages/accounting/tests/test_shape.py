@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from dataclasses import FrozenInstanceError, asdict, replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -70,15 +68,3 @@ def test_a_shape_and_the_presets_cannot_be_changed() -> None:
         tiny().d_model = 8  # type: ignore[misc]
     with pytest.raises(TypeError):
         PRESETS["mine"] = tiny()  # type: ignore[index]
-
-
-def test_importing_the_package_loads_nothing_but_the_standard_library() -> None:
-    code = """
-import sys
-before = set(sys.modules)
-import hornbook.accounting
-loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
-print(sorted(loaded - set(sys.stdlib_module_names) - {"hornbook"}))
-"""
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"

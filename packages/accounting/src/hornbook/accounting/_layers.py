@@ -5,13 +5,10 @@ without a compiler: `x @ W.T` for Linear, the passes written by hand for RMSNorm
 chunks. A test compares every byte with the running model. Sizes are numbers; a `width` is bytes a number.
 """
 
-from dataclasses import dataclass, field
-
 from ._tape import Grads, Node, Parameter, Storage, Tape, Value
 from .shape import Shape
 
 
-@dataclass(eq=False)
 class Model:
     """The parameters by name, and how the model computes.
 
@@ -22,16 +19,17 @@ class Model:
         fused: Whether attention is torch's fused kernel.
     """
 
-    shape: Shape
-    tape: Tape
-    autocast: bool
-    fused: bool
-    parameters: dict[str, Parameter] = field(default_factory=dict)
-    first_value: Value | None = None
+    def __init__(self, shape: Shape, tape: Tape, *, autocast: bool, fused: bool) -> None:
+        self.shape = shape
+        self.tape = tape
+        self.autocast = autocast
+        self.fused = fused
+        self.parameters: dict[str, Parameter] = {}
+        self.first_value: Value | None = None
 
-    def parameter(self, name: str, numbers: str) -> Parameter:
+    def parameter(self, name: str) -> Parameter:
         """The parameter of that name."""
-        return self.parameters.setdefault(name, Parameter(numbers))
+        return self.parameters.setdefault(name, Parameter())
 
     @property
     def width(self) -> int:
@@ -69,7 +67,7 @@ def embedding(model: Model, name: str) -> Value:
         del zeros
         return [grad]
 
-    leaf = model.parameter(name, "V·d")
+    leaf = model.parameter(name)
     return Value(tape.new("4·T·d"), 4, tape.record([leaf], backward))
 
 
@@ -77,7 +75,7 @@ def linear(model: Model, x: Value, name: str, operation: str, sizes: tuple[str, 
     """`x @ W.T`: keeps x. Under autocast each keeps bfloat16 copies of its own, of x and of W."""
     tape, width = model.tape, model.width
     inputs, outputs, weights = sizes
-    target: Node | Parameter | None = model.parameter(name, weights)
+    target: Node | Parameter | None = model.parameter(name)
     weight: Storage | None = None
     if model.autocast:
         weight = tape.new(f"2·{weights}")
@@ -120,7 +118,7 @@ def rms_norm(
         del dot, square, product
         return [grad, grad_gain]
 
-    leaf = model.parameter(name, gains)
+    leaf = model.parameter(name)
     y = Value(tape.new(f"4·{numbers}"), 4, tape.record([x.node, leaf], backward, (x.storage, inverse_rms)))
     return cast(model, y, width, numbers)
 
@@ -128,7 +126,7 @@ def rms_norm(
 def learned_mix(model: Model, x: Value, y: Value, name: str, operation: str, numbers: str) -> Value:
     """`w[0] * x + w[1] * y`: keeps both."""
     tape = model.tape
-    leaf = model.parameter(name, "2")
+    leaf = model.parameter(name)
 
     def term(value: Value) -> Value:
         size = f"{value.width}·{numbers}"

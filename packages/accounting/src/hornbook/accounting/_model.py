@@ -139,7 +139,7 @@ def chunked_loss(model: Model, x: Value, *, chunk_tokens: int, softcap: bool) ->
     def backward() -> Grads:
         return [tape.new("4·T·d"), tape.new("4·V·d")]
 
-    leaf = model.parameter("lm_head", "V·d")
+    leaf = model.parameter("lm_head")
     return Value(tape.new("4"), 4, tape.record([x.node, leaf], backward, kept))
 
 

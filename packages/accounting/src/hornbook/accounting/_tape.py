@@ -7,14 +7,9 @@ latest first, and what one held is gone before the next runs.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from .formulas import evaluate
-
-Grads: TypeAlias = "list[Storage]"
-Backward: TypeAlias = "Callable[[], Grads]"
-"""Gives the gradients of an operation's inputs, in their order. `Tape.gradient` is that of its output."""
 
 
 class Storage:
@@ -38,36 +33,49 @@ class Storage:
         self.tape.live -= self.num_bytes
 
 
-@dataclass(slots=True, eq=False)
+Grads: TypeAlias = list[Storage]
+Backward: TypeAlias = Callable[[], Grads]
+"""Gives the gradients of an operation's inputs, in their order. `Tape.gradient` is that of its output."""
+
+
 class Parameter:
     """A leaf, whose gradient stays: the sum of what its uses give."""
 
-    numbers: str
-    grad: Storage | None = None
-    accumulates: bool = False
-    """Whether its gradient is there from a batch before, and grows in place."""
+    __slots__ = ("accumulates", "grad")
+
+    def __init__(self) -> None:
+        self.grad: Storage | None = None
+        self.accumulates = False  # whether its gradient is there from a batch before, and grows in place
 
 
-@dataclass(slots=True, eq=False)
 class Node:
     """An operation that was run, until its backward pass is."""
 
-    inputs: "Sequence[Node | Parameter | None]"
-    backward: "Backward | None" = None
-    kept: "Iterable[Storage | None]" = ()
+    __slots__ = ("backward", "inputs", "kept")
+
+    def __init__(
+        self,
+        inputs: "Sequence[Node | Parameter | None]",
+        backward: Backward | None = None,
+        kept: "Iterable[Storage | None]" = (),
+    ) -> None:
+        self.inputs = inputs
+        self.backward = backward
+        self.kept = kept
 
 
-@dataclass(slots=True, eq=False)
 class Value:
     """A tensor: its memory, the bytes of each number, and what made it."""
 
-    storage: Storage
-    width: int
-    node: Node | None = None
+    __slots__ = ("node", "storage", "width")
+
+    def __init__(self, storage: Storage, width: int, node: Node | None = None) -> None:
+        self.storage = storage
+        self.width = width
+        self.node = node
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
+class Saved(NamedTuple):
     """A tensor that is kept for the backward pass, by the first operation that keeps it."""
 
     operation: str
@@ -76,21 +84,26 @@ class Saved:
     num_bytes: int
 
 
-@dataclass(eq=False)
 class Tape:
-    """Live bytes, their peak, and the operations that wait for their backward pass."""
+    """Live bytes, their peak, and the operations that wait for their backward pass.
 
-    symbols: Mapping[str, int]
-    live: int = 0
-    peak: int = 0
-    saved: list[Saved] = field(default_factory=list)
-    gradient: Storage | None = None
-    """What arrived at the operation that runs backward. It goes after that, unless the operation drops it."""
-    _recording: bool = True
-    _nodes: list[Node] = field(default_factory=list)
-    _pending: dict[Node, Storage] = field(default_factory=dict)
-    _known: set[int] = field(default_factory=set)
-    _sizes: dict[str, int] = field(default_factory=dict)
+    Args:
+        symbols: The value of each letter.
+        live: Bytes that are there from the start.
+    """
+
+    def __init__(self, symbols: Mapping[str, int], live: int = 0) -> None:
+        self.symbols = symbols
+        self.live = live
+        self.peak = live
+        self.saved: list[Saved] = []
+        # What arrived at the operation that runs backward; it goes after that, unless the operation drops it.
+        self.gradient: Storage | None = None
+        self._recording = True
+        self._nodes: list[Node] = []
+        self._pending: dict[Node, Storage] = {}
+        self._known: set[int] = set()
+        self._sizes: dict[str, int] = {}
 
     def num_bytes(self, formula: str) -> int:
         """The value of a formula, computed once."""

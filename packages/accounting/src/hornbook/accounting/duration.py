@@ -1,6 +1,6 @@
 """How long a run takes, and what it costs: tokens, steps, FLOPs and devices never mixed up."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ._checks import require_number, require_positive_int
 from .flops import training_flops
@@ -8,8 +8,7 @@ from .hardware import DType, Hardware
 from .shape import TransformerShape, checked
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingTime:
+class TrainingTime(NamedTuple):
     """A run, in units that are written out."""
 
     num_tokens: int

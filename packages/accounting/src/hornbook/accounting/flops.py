@@ -9,8 +9,7 @@ For Y = X W, the backward pass multiplies twice: dX = dY Wᵀ and dW = Xᵀ dY, 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from ._checks import require_bool, require_choice, require_positive_int
 from .formulas import evaluate, shape_symbols
@@ -27,8 +26,7 @@ Phase: TypeAlias = Literal["forward", "recompute", "backward", "optimizer"]
 ADAMW_FLOPS_PER_PARAMETER = 14
 
 
-@dataclass(frozen=True, slots=True)
-class OperationRow:
+class OperationRow(NamedTuple):
     """One kind of operation in one phase, in the whole model."""
 
     phase: Phase
@@ -50,8 +48,7 @@ class OperationRow:
     """Part of the ledger's total, between 0 and 1."""
 
 
-@dataclass(frozen=True, slots=True)
-class Product:
+class Product(NamedTuple):
     """A kind of matrix multiply, before it is known how often it runs."""
 
     operation: str

@@ -1,6 +1,5 @@
 """What devices can do, by their makers' datasheets: dense matrix products, without sparsity."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -134,6 +133,8 @@ def find_hardware(name: str) -> Hardware:
     """
     key = name.lower().replace(" ", "").replace("_", "-")
     if key not in HARDWARE:
+        import difflib
+
         nearest = difflib.get_close_matches(key, HARDWARE, n=1, cutoff=0.0)[0]
         msg = f"unknown hardware {name!r}: did you mean {nearest!r}? There are {', '.join(HARDWARE)}"
         raise ValueError(msg)

@@ -1,23 +1,18 @@
 """How many bytes a training step takes, tensor by tensor, and the most at any moment.
 
 The peak is *not* the sum of parameters, gradients, optimizer state and activations: gradients come while
-activations go, so they never all meet. It is the greatest sum over the moments of a step, which `_model`
+activations go, so they never all meet. It is the greatest sum over the moments of a step, which `_step`
 walks through in the order of `hornbook.nn`. Counted are tensors. What a device's driver, its libraries and
 its allocator take besides is `overhead_bytes`: measure it, it can't be known from here.
 """
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias, get_args
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from ._checks import require_bool, require_choice, require_number, require_positive_int, require_whole
-from ._layers import Model
-from ._model import chunked_loss, hidden
-from ._tape import Saved, Tape
 from .flops import Attention, step_symbols
 from .formulas import evaluate
-from .parameters import num_parameters, num_vector_parameters
+from .parameters import num_parameters
 from .shape import Shape, TransformerShape
 from .units import format_bytes
 
@@ -74,8 +69,7 @@ class StepSettings:
         require_whole("overhead_bytes", self.overhead_bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryRow:
+class MemoryRow(NamedTuple):
     """Tensors of one kind in the whole model."""
 
     component: str
@@ -91,8 +85,7 @@ class MemoryRow:
     """Their bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingMemory:
+class TrainingMemory(NamedTuple):
     """The memory of a training step."""
 
     static: tuple[MemoryRow, ...]
@@ -129,7 +122,6 @@ class TrainingMemory:
 
 
 _DEFAULT = StepSettings()
-_SLICE = 2**18  # numbers that AdamW updates at a time on a CPU
 
 
 def training_memory(
@@ -163,30 +155,24 @@ def training_memory(
     shape, symbols = step_symbols(shape, batch_size, sequence_length)
     _require_layers(shape)
     symbols |= {"P": num_parameters(shape)}
-    static = [
-        MemoryRow("parameters", "float32", "4·P", 0),
-        MemoryRow("AdamW", "two moments", "8·P", 0),
-        MemoryRow("batch", "ids and targets", "16·T", 0),
+    kinds = [
+        ("parameters", "float32", "4·P"),
+        ("AdamW", "two moments", "8·P"),
+        ("batch", "ids and targets", "16·T"),
     ]
     if shape.position == "rope":
-        static.append(MemoryRow("RoPE", "cosines and sines", "4·C·k", 0))
+        kinds.append(("RoPE", "cosines and sines", "4·C·k"))
     if settings.weight_average:
-        static.append(MemoryRow("weight average", "float32", "4·P", 0))
-    static = [replace(row, num_bytes=evaluate(row.formula, symbols)) for row in static]
+        kinds.append(("weight average", "float32", "4·P"))
     if settings.overhead_bytes:
-        bytes_ = settings.overhead_bytes
-        static.append(MemoryRow("overhead", "what the device needs besides", str(bytes_), bytes_))
-    tape = Tape(symbols)
-    tape.live = sum(row.num_bytes for row in static)
+        kinds.append(("overhead", "what the device needs besides", str(settings.overhead_bytes)))
+    static = tuple(MemoryRow(*kind, evaluate(kind[2], symbols)) for kind in kinds)
+    # Here, because `_step` imports this module, and most who import the package never get so far.
+    from ._step import walk
+
+    saved, peaks = walk(shape, settings, symbols, sum(row.num_bytes for row in static))
     gradients = MemoryRow("gradients", "float32", "4·P", 4 * symbols["P"])
-    return TrainingMemory(
-        static=tuple(static),
-        gradients=gradients,
-        peaks=_peaks(
-            Model(shape, tape, settings.precision == "bf16", settings.attention == "fused"), settings
-        ),
-        saved=_rows(tape.saved, shape),
-    )
+    return TrainingMemory(static, gradients, saved, peaks)
 
 
 def max_batch_size(
@@ -234,53 +220,6 @@ def max_batch_size(
         middle = (fits + too_many) // 2
         fits, too_many = (middle, too_many) if peak(middle) <= budget_bytes else (fits, middle)
     return fits
-
-
-def _peaks(model: Model, settings: StepSettings) -> dict[MemoryPhase, int]:
-    tape, shape = model.tape, model.shape
-    base = tape.peak = tape.live
-    peaks: dict[MemoryPhase, int] = {}
-    for _ in range(min(settings.num_micro_batches, 2)):  # a third is like the second
-        tape.saved.clear()
-        x = hidden(model, checkpointing=settings.checkpointing)
-        loss = chunked_loss(model, x, chunk_tokens=settings.chunk_tokens, softcap=settings.logit_softcap)
-        del x
-        peaks["forward"] = tape.peak
-        tape.peak = tape.live
-        node = loss.node
-        assert node is not None
-        del loss
-        tape.backward(node, tape.new("4"))
-        peaks["backward"], tape.peak = max(tape.peak, peaks.get("backward", 0)), tape.live
-        for parameter in model.parameters.values():
-            parameter.accumulates = True
-        model.first_value = None
-        del node
-    all_parameters = tape.symbols["P"]
-    group = max(all_parameters - num_vector_parameters(shape), num_vector_parameters(shape))
-    update = 4 * (group if settings.optimizer_copies else min(group, _SLICE))
-    peaks["optimizer"] = base + 4 * all_parameters + update
-    return peaks
-
-
-def _rows(saved: Sequence[Saved], shape: Shape) -> tuple[MemoryRow, ...]:
-    """One row for each kind of tensor, however many layers have one."""
-    counts = Counter(saved)
-    return tuple(
-        MemoryRow(
-            one.operation, one.tensor, _times(one.formula, count, shape.num_layers), count * one.num_bytes
-        )
-        for one, count in counts.items()
-    )
-
-
-def _times(formula: str, count: int, num_layers: int) -> str:
-    """A product so many times, by the number of layers where it is a multiple of that."""
-    coefficient, *rest = formula.split("·")
-    for number, symbol in ((num_layers, "L"), (num_layers - 1, "(L-1)")):
-        if number > 0 and count % number == 0:
-            return "·".join([str(int(coefficient) * (count // number)), symbol, *rest])
-    return "·".join([str(int(coefficient) * count), *rest])
 
 
 def _require_layers(shape: Shape) -> None:

@@ -5,7 +5,7 @@ side. HFU counts what is computed twice as well (Korthikanti et al., "Reducing A
 Large Transformer Models", 2022).
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ._checks import require_number, require_positive_int
 from .flops import Attention, forward_ledger, training_flops, training_ledger
@@ -13,8 +13,7 @@ from .parameters import num_parameters
 from .shape import TransformerShape, checked
 
 
-@dataclass(frozen=True, slots=True)
-class UtilizationRow:
+class UtilizationRow(NamedTuple):
     """One convention."""
 
     convention: str

@@ -1,13 +1,12 @@
 """How many parameters, and where they are."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .formulas import evaluate, shape_symbols
 from .shape import TransformerShape, checked
 
 
-@dataclass(frozen=True, slots=True)
-class ParameterRow:
+class ParameterRow(NamedTuple):
     """One kind of parameter in the whole model."""
 
     component: str
@@ -20,7 +19,7 @@ class ParameterRow:
     formula: str
     """The count in these symbols and L, num_layers."""
 
-    count: int
+    num_parameters: int
     """How many numbers they are in the whole model."""
 
 
@@ -44,7 +43,7 @@ def parameter_ledger(shape: TransformerShape) -> tuple[ParameterRow, ...]:
     Example:
         >>> from hornbook.accounting import TINYSTORIES
         >>> for row in parameter_ledger(TINYSTORIES)[:3]:
-        ...     print(row.component, "|", row.shape, "|", row.formula, "|", row.count)
+        ...     print(row.component, "|", row.shape, "|", row.formula, "|", row.num_parameters)
         token embedding | (V, d) | V·d | 5120000
         attention Q, O | 2 (d, d) | 2·L·d² | 2097152
         attention K, V | 2 (g·k, d) | 2·L·d·g·k | 2097152
@@ -99,7 +98,7 @@ def num_parameters(shape: TransformerShape) -> int:
         >>> num_parameters(GPT2_XL)
         2127057600
     """
-    return sum(row.count for row in parameter_ledger(shape))
+    return sum(row.num_parameters for row in parameter_ledger(shape))
 
 
 def num_non_embedding_parameters(shape: TransformerShape) -> int:
@@ -120,7 +119,7 @@ def num_non_embedding_parameters(shape: TransformerShape) -> int:
         12456448
     """
     return sum(
-        row.count
+        row.num_parameters
         for row in parameter_ledger(shape)
         if row.component not in ("token embedding", "position embedding", "output head")
     )
@@ -142,4 +141,6 @@ def num_vector_parameters(shape: TransformerShape) -> int:
         4608
     """
     matrices = ("token embedding", "position embedding", "output head", "attention", "feed-forward")
-    return sum(row.count for row in parameter_ledger(shape) if not row.component.startswith(matrices))
+    return sum(
+        row.num_parameters for row in parameter_ledger(shape) if not row.component.startswith(matrices)
+    )

@@ -1,7 +1,7 @@
 """What the command line prints, section by section, and shapes side by side."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from .duration import training_time
@@ -216,6 +216,5 @@ def as_data(question: Question, names: Sequence[str]) -> dict[str, Any]:
     data: dict[str, Any] = {"shape": asdict(question.shape), "settings": asdict(question.settings)}
     for name in names:
         rows = section(name, question)[0]
-        columns = [field.name for field in fields(rows[0])]
-        data[name] = [dict(zip(columns, astuple(row), strict=True)) for row in rows]
+        data[name] = [row._asdict() for row in rows]
     return data

@@ -1,6 +1,6 @@
 """Whether arithmetic or memory bounds each operation (Williams et al., "Roofline", 2009)."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ._checks import require_choice
 from .flops import step_symbols
@@ -11,8 +11,7 @@ from .shape import TransformerShape
 _WIDTHS = {"fp32": 4, "tf32": 4, "bf16": 2, "fp8": 1}
 
 
-@dataclass(frozen=True, slots=True)
-class RooflineRow:
+class RooflineRow(NamedTuple):
     """One kind of matrix product of the forward pass, in one layer."""
 
     operation: str

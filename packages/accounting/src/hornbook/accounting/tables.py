@@ -1,10 +1,6 @@
 """Ledgers as text for the terminal, Markdown, LaTeX, CSV and JSON."""
 
-import csv
-import io
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, fields
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
@@ -31,22 +27,20 @@ def ledger_table(rows: Sequence[Any], format: TableFormat = "text", *, total: bo
     Example:
         >>> from hornbook.accounting import TINYSTORIES, parameter_ledger
         >>> print(ledger_table(parameter_ledger(TINYSTORIES)))
-        component                shape             formula         count
-        token embedding          (V, d)            V·d         5,120,000
-        attention Q, O           2 (d, d)          2·L·d²      2,097,152
-        attention K, V           2 (g·k, d)        2·L·d·g·k   2,097,152
-        feed-forward W1, W3, W2  2 (f, d), (d, f)  3·L·d·f     8,257,536
-        norms in the blocks      2 (d)             2·L·d           4,096
-        final norm               (d)               d                 512
-        output head              (V, d)            V·d         5,120,000
-        total                                                 22,696,448
+        component                shape             formula    num_parameters
+        token embedding          (V, d)            V·d             5,120,000
+        attention Q, O           2 (d, d)          2·L·d²          2,097,152
+        attention K, V           2 (g·k, d)        2·L·d·g·k       2,097,152
+        feed-forward W1, W3, W2  2 (f, d), (d, f)  3·L·d·f         8,257,536
+        norms in the blocks      2 (d)             2·L·d               4,096
+        final norm               (d)               d                     512
+        output head              (V, d)            V·d             5,120,000
+        total                                                     22,696,448
     """
     if not rows:
         msg = "a ledger has at least one row, got none"
         raise ValueError(msg)
-    names = [field.name for field in fields(rows[0])]
-    values = [astuple(row) for row in rows]
-    return table(names, values, format, total=_totals(values) if total else None)
+    return table(rows[0]._fields, rows, format, total=_totals(rows) if total else None)
 
 
 def table(
@@ -125,6 +119,9 @@ def _latex_cell(text: str) -> str:
 
 
 def _csv(names: Sequence[str], rows: Sequence[Row], _: Row | None) -> str:
+    import csv  # here and below: most who import the package write no file
+    import io
+
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(names)
@@ -133,6 +130,8 @@ def _csv(names: Sequence[str], rows: Sequence[Row], _: Row | None) -> str:
 
 
 def _json(names: Sequence[str], rows: Sequence[Row], _: Row | None) -> str:
+    import json
+
     return json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=2, ensure_ascii=False)
 
 
