@@ -3,7 +3,9 @@
 import os
 import random
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any, get_args
 
 import pytest
@@ -13,6 +15,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import Module
+from torch.optim import Optimizer
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 from hornbook.accounting import (
     GPT2_XL,
@@ -22,11 +27,13 @@ from hornbook.accounting import (
     Shape,
     StepSettings,
     max_batch_size,
+    training_ledger,
     training_memory,
 )
+from hornbook.accounting import Optimizer as OptimizerName
 from hornbook.accounting.dry_run import DryRun, dry_run, dry_run_table
 from hornbook.nn import TransformerConfig, TransformerLM
-from hornbook.optim import AdamW, decay_groups
+from hornbook.optim import AdamW, Muon, decay_groups, muon_groups
 from hornbook.trainer import checkpoint_activations
 from reference_lm import configs
 
@@ -42,7 +49,7 @@ def seen(
     *,
     precision: Precision = "fp32",
     checkpointing: bool = False,
-    optimizer: bool = True,
+    optimizer: Callable[[Module], Optimizer] | None = None,
 ) -> DryRun:
     """A dry run of the model, which is never allocated."""
     with FakeTensorMode():
@@ -52,15 +59,17 @@ def seen(
         ids = torch.zeros(batch_size, seq, dtype=torch.int64)
         batch = [ids, torch.zeros_like(ids)]
 
-    def make_optimizer(model: Module) -> AdamW:
-        return AdamW(decay_groups(model, 0.1), 1e-3)
+    return dry_run(model, batch, precision=precision, optimizer=optimizer)
 
-    return dry_run(
-        model,
-        batch,
-        precision=precision,
-        optimizer=make_optimizer if optimizer else None,
-    )
+
+def optimizer_of(model: Module, how: StepSettings) -> Optimizer:
+    """As the apps make it, on a CPU."""
+    if how.optimizer == "adamw":
+        return AdamW(decay_groups(model, 0.1), 1e-3)
+    names = {name.split(".")[0] for name, _ in model.named_parameters()}  # a tied head has none
+    not_hidden = names & {"token_embeddings", "lm_head"}
+    dtype = torch.bfloat16 if how.muon_in_bf16 else torch.float32
+    return Muon(muon_groups(model, 0.1, not_hidden=sorted(not_hidden)), 1e-3, dtype=dtype)
 
 
 def settings_of(config: TransformerConfig, precision: Precision, *, checkpointing: bool) -> StepSettings:
@@ -91,7 +100,7 @@ def test_what_is_saved_is_what_the_model_saves_to_the_byte(
     config: TransformerConfig, batch_size: int, precision: Precision, checkpointing: bool, data: st.DataObject
 ) -> None:
     seq = data.draw(st.integers(1, config.context_length))
-    run = seen(config, batch_size, seq, precision=precision, checkpointing=checkpointing, optimizer=False)
+    run = seen(config, batch_size, seq, precision=precision, checkpointing=checkpointing)
     how = settings_of(config, precision, checkpointing=checkpointing)
     memory = training_memory(config, how, batch_size=batch_size, sequence_length=seq)
     assert memory.saved_bytes == run.saved_bytes
@@ -143,6 +152,8 @@ def realistic(random_: random.Random) -> tuple[Shape, StepSettings, int]:
         attention=random_.choice(get_args(Attention)),
         checkpointing=random_.random() < 0.3,
         logit_softcap=random_.random() < 0.2,
+        optimizer=random_.choice(get_args(OptimizerName)),
+        muon_in_bf16=random_.random() < 0.5,
     )
     return shape, how, random_.choice([1, 2, 4, 8, 16, 32])
 
@@ -150,7 +161,12 @@ def realistic(random_: random.Random) -> tuple[Shape, StepSettings, int]:
 def peak_error(shape: Shape, how: StepSettings, batch_size: int) -> float:
     config = replace(config_of(shape, how.attention), logit_softcap=5.0 if how.logit_softcap else None)
     run = seen(
-        config, batch_size, shape.context_length, precision=how.precision, checkpointing=how.checkpointing
+        config,
+        batch_size,
+        shape.context_length,
+        precision=how.precision,
+        checkpointing=how.checkpointing,
+        optimizer=partial(optimizer_of, how=how),
     )
     said = training_memory(shape, how, batch_size=batch_size)
     sys.stdout.write(dry_run_table(run, shape, how, batch_size=batch_size) + "\n\n")
@@ -175,6 +191,34 @@ def test_the_peak_of_the_tinystories_model_is_nearly_exact(
     assert abs(peak_error(TINYSTORIES, how, 32)) <= 0.005
 
 
+@pytest.mark.parametrize("muon_in_bf16", [False, True])
+def test_the_peak_of_muon_on_the_tinystories_model_is_nearly_exact(*, muon_in_bf16: bool) -> None:
+    how = StepSettings(optimizer="muon", muon_in_bf16=muon_in_bf16)
+    assert abs(peak_error(TINYSTORIES, how, 1)) <= 0.005
+    assert training_memory(TINYSTORIES, how).peak_phase == "optimizer"
+
+
+@settings(deadline=None, max_examples=NUM_SHAPES)
+@given(config=configs(), optimizer=st.sampled_from(get_args(OptimizerName)))
+def test_what_an_optimizer_keeps_and_multiplies_is_what_the_running_one_does(
+    config: TransformerConfig, optimizer: OptimizerName
+) -> None:
+    model = TransformerLM(config)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    how = StepSettings(optimizer=optimizer)
+    running = optimizer_of(model, how)
+    with FlopCounterMode(display=False) as counter:
+        running.step()
+    kept = [leaf for leaf in tree_leaves(dict(running.state)) if isinstance(leaf, Tensor)]
+    state = [row for row in training_memory(config, how).static if row.component in ("AdamW", "Muon")]
+    assert sum(tensor.nbytes for tensor in kept) == sum(row.num_bytes for row in state)
+    ledger = training_ledger(config, optimizer=optimizer)
+    products = [row.flops for row in ledger if row.operation.startswith("Newton-Schulz")]
+    assert counter.get_total_flops() == sum(products)
+    assert bool(products) is (optimizer == "muon")
+
+
 @pytest.mark.skipif(not ALL, reason="minutes: `nox -s accounting` runs it")
 @pytest.mark.parametrize(
     "how", [{}, {"attention": "explicit"}, {"checkpointing": True}, {"precision": "bf16"}]
@@ -187,7 +231,14 @@ def test_the_largest_batch_of_the_xl_shape_fits_and_one_more_does_not(
     largest = max_batch_size(GPT2_XL, budget, step)
     config = config_of(GPT2_XL, step.attention)
     for batch_size, fits in ((largest, True), (largest + 1, False)):
-        run = seen(config, batch_size, 1_024, precision=step.precision, checkpointing=step.checkpointing)
+        run = seen(
+            config,
+            batch_size,
+            1_024,
+            precision=step.precision,
+            checkpointing=step.checkpointing,
+            optimizer=partial(optimizer_of, how=step),
+        )
         line = f"{how} {budget / 1e9:.1f} GB: batch {batch_size} peaks at {run.peak_bytes / 1e9:.3f} GB"
         sys.stdout.write(line + "\n")
         assert (run.peak_bytes <= budget) is fits
@@ -201,9 +252,8 @@ def test_the_largest_batch_fits_and_one_more_does_not() -> None:
     for how in (StepSettings(), StepSettings(attention="explicit"), StepSettings(checkpointing=True)):
         largest = max_batch_size(TINYSTORIES, budget, how)
         for batch_size, fits in ((largest, True), (largest + 1, False)):
-            run = seen(
-                config_of(TINYSTORIES, how.attention), batch_size, 256, checkpointing=how.checkpointing
-            )
+            config, adamw = config_of(TINYSTORIES, how.attention), partial(optimizer_of, how=how)
+            run = seen(config, batch_size, 256, checkpointing=how.checkpointing, optimizer=adamw)
             assert (run.peak_bytes <= budget) is fits
 
 

@@ -16,6 +16,7 @@ from .inference import cached_ledger, decode_ledger, generation_flops, kv_cache_
 from .memory import (
     MemoryPhase,
     MemoryRow,
+    Moment,
     Precision,
     StepSettings,
     TrainingMemory,
@@ -23,6 +24,7 @@ from .memory import (
     training_memory,
 )
 from .meters import UtilizationRow, utilization
+from .optimizers import Optimizer
 from .parameters import (
     ParameterRow,
     num_non_embedding_parameters,
@@ -62,8 +64,10 @@ __all__ = [
     "Hardware",
     "MemoryPhase",
     "MemoryRow",
+    "Moment",
     "Norm",
     "OperationRow",
+    "Optimizer",
     "ParameterRow",
     "Phase",
     "Position",

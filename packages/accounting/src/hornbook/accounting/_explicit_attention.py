@@ -11,8 +11,8 @@ def explicit_attention(model: Model, query: Value, key: Value, value: Value) -> 
     tape, width, shape = model.tape, model.width, model.shape
     q, scores_size, sums_size = f"{width}·T·d", "B·h·S²", "4·B·h·S"
     # Where heads of queries share one of keys, it is repeated for each, unless there is but one in the batch.
-    repeats = shape.kv_heads != shape.num_heads and tape.num_bytes("B·g") > 1
-    in_order = tape.num_bytes("B") == 1 or shape.num_heads == 1
+    repeats = shape.kv_heads != shape.num_heads and tape.value("B·g") > 1
+    in_order = tape.value("B") == 1 or shape.num_heads == 1
     keep = partial(tape.keep, "attention")
 
     mask = tape.new("S²")

@@ -162,7 +162,7 @@ def swiglu(model: Model, gate: Value, x: Value, numbers: str) -> Value:
 
 
 def _rows_of_a_slice(model: Model) -> int:
-    return min(model.tape.num_bytes("T"), max(1, 2**17 // model.shape.d_ff))
+    return min(model.tape.value("T"), max(1, 2**17 // model.shape.d_ff))
 
 
 def silu(model: Model, x: Value, numbers: str) -> Value:

@@ -106,12 +106,12 @@ def chunked_loss(model: Model, x: Value, *, chunk_tokens: int, softcap: bool) ->
     """`linear_cross_entropy`: each chunk's logits become its gradient, in the forward pass."""
     tape, width = model.tape, model.width
     head = tape.new("2·V·d") if model.autocast else None
-    room = tape.new(f"{width}·{min(chunk_tokens, tape.num_bytes('T'))}·V")
+    room = tape.new(f"{width}·{min(chunk_tokens, tape.value('T'))}·V")
     rows = cast(model, x, width, "T·d").storage
     pieces = []
     grad_weight: Storage | None = None
     logits = slope = exps = slopes = None
-    for size in _chunks(tape.num_bytes("T"), chunk_tokens):
+    for size in _chunks(tape.value("T"), chunk_tokens):
         numbers = f"{size}·V"
         logits = _logits(model, room, numbers, softcap=softcap)
         if softcap:

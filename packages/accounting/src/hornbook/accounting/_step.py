@@ -6,17 +6,18 @@ from collections.abc import Mapping, Sequence
 from ._layers import Model
 from ._model import chunked_loss, hidden
 from ._tape import Saved, Tape
-from .memory import MemoryPhase, MemoryRow, StepSettings
-from .parameters import num_vector_parameters
+from .memory import MemoryPhase, MemoryRow, Moment, StepSettings
+from .optimizers import hidden_matrices
+from .parameters import num_parameters, num_vector_parameters
 from .shape import Shape
 
-_SLICE = 2**18  # numbers that AdamW updates at a time on a CPU
+_SLICE = 2**18
 
 
 def walk(
     shape: Shape, settings: StepSettings, symbols: Mapping[str, int], static_bytes: int
-) -> tuple[tuple[MemoryRow, ...], dict[MemoryPhase, int]]:
-    """Go through a step; return what its forward pass saves, and the peak of each phase.
+) -> tuple[tuple[MemoryRow, ...], dict[MemoryPhase, Moment]]:
+    """Go through a step; return what its forward pass saves, and what is there at the peak of each phase.
 
     Args:
         shape: A checked shape that `hornbook.nn` can build.
@@ -26,28 +27,70 @@ def walk(
     """
     tape = Tape(symbols, live=static_bytes)
     model = Model(shape, tape, autocast=settings.precision == "bf16", fused=settings.attention == "fused")
-    peaks: dict[MemoryPhase, int] = {}
+    moments: dict[MemoryPhase, list[Moment]] = {"forward": [], "backward": [], "optimizer": []}
+
+    def end(phase: MemoryPhase) -> None:
+        moments[phase].append(Moment(static_bytes, **tape.end_phase()))
+
     for _ in range(min(settings.num_micro_batches, 2)):  # a third is like the second
         tape.saved.clear()
         x = hidden(model, checkpointing=settings.checkpointing)
         loss = chunked_loss(model, x, chunk_tokens=settings.chunk_tokens, softcap=settings.logit_softcap)
         del x
-        peaks["forward"] = tape.peak
-        tape.peak = tape.live
+        end("forward")
         node = loss.node
         assert node is not None
         del loss
         tape.backward(node, tape.new("4"))
-        peaks["backward"], tape.peak = max(tape.peak, peaks.get("backward", 0)), tape.live
+        end("backward")
         for parameter in model.parameters.values():
             parameter.accumulates = True
         model.first_value = None
         del node
-    all_parameters = symbols["P"]
-    group = max(all_parameters - num_vector_parameters(shape), num_vector_parameters(shape))
-    update = 4 * (group if settings.optimizer_copies else min(group, _SLICE))
-    peaks["optimizer"] = static_bytes + 4 * all_parameters + update
-    return _rows(tape.saved, shape), peaks
+    saved = _rows(tape.saved, shape)
+    _update(tape, shape, settings)
+    end("optimizer")
+    return saved, {phase: max(found, key=sum) for phase, found in moments.items()}
+
+
+def _update(tape: Tape, shape: Shape, settings: StepSettings) -> None:
+    """The optimizer's step: parameters are updated in place."""
+    matrices, vectors = num_parameters(shape) - num_vector_parameters(shape), num_vector_parameters(shape)
+    sizes = [("V", "d"), *((kind.rows, kind.columns) for kind in hidden_matrices(shape))]
+    if settings.optimizer == "muon":
+        _update_hidden(tape, shape, 2 if settings.muon_in_bf16 else 4)
+        matrices -= tape.symbols["H"]
+        sizes = sizes[:1]
+    slices = [_slice(tape.value(rows), tape.value(columns)) for rows, columns in sizes]
+    tape.new(f"4·{max(matrices, vectors) if settings.optimizer_copies else max(slices)}")
+
+
+def _slice(rows: int, columns: int) -> int:
+    """Numbers that AdamW updates at a time on a CPU: whole rows."""
+    size = rows * columns
+    return size if size <= _SLICE else max(1, _SLICE * rows // size) * columns
+
+
+def _update_hidden(tape: Tape, shape: Shape, width: int) -> None:
+    """Muon's: matrices of one shape together, as `orthogonalize` takes them."""
+    batches: Counter[tuple[int, int]] = Counter()
+    for kind in hidden_matrices(shape):
+        side = (tape.value(kind.rows), tape.value(kind.columns))
+        batches[side] += kind.num_in_layer * shape.num_layers
+    for (rows, columns), number in batches.items():
+        all_numbers, squares = number * rows * columns, number * min(rows, columns) ** 2
+        ahead = tape.new(f"4·{all_numbers}")
+        quotient = tape.new(f"4·{all_numbers}")
+        x = quotient if width == 4 else tape.new(f"{width}·{all_numbers}")
+        del quotient
+        for _ in range(2):  # a third step is like the second
+            gram = tape.new(f"{width}·{squares}")
+            polynomial = tape.new(f"{width}·{squares}")
+            x = tape.new(f"{width}·{all_numbers}")
+        del gram, polynomial
+        directions = x  # there until those of the next shape are
+        del x
+    del ahead, directions
 
 
 def _rows(saved: Sequence[Saved], shape: Shape) -> tuple[MemoryRow, ...]:

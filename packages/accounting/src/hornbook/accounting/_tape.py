@@ -7,9 +7,11 @@ latest first, and what one held is gone before the next runs.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from .formulas import evaluate
+
+Kind: TypeAlias = Literal["gradients", "saved", "transients"]
 
 
 class Storage:
@@ -20,16 +22,26 @@ class Storage:
         formula: Its bytes.
     """
 
-    __slots__ = ("formula", "num_bytes", "tape")
+    __slots__ = ("formula", "kind", "num_bytes", "tape")
 
     def __init__(self, tape: "Tape", formula: str) -> None:
         self.tape = tape
         self.formula = formula
-        self.num_bytes = tape.num_bytes(formula)
+        self.num_bytes = tape.value(formula)
+        self.kind: Kind = "transients"
+        tape.held[self.kind] += self.num_bytes
         tape.live += self.num_bytes
-        tape.peak = max(tape.peak, tape.live)
+        if tape.live > tape.peak:
+            tape.peak, tape.at_peak = tape.live, dict(tape.held)
+
+    def become(self, kind: Kind) -> None:
+        """Count to another kind from now on."""
+        self.tape.held[self.kind] -= self.num_bytes
+        self.tape.held[kind] += self.num_bytes
+        self.kind = kind
 
     def __del__(self) -> None:
+        self.tape.held[self.kind] -= self.num_bytes
         self.tape.live -= self.num_bytes
 
 
@@ -95,7 +107,9 @@ class Tape:
     def __init__(self, symbols: Mapping[str, int], live: int = 0) -> None:
         self.symbols = symbols
         self.live = live
+        self.held: dict[Kind, int] = {"gradients": 0, "saved": 0, "transients": 0}
         self.peak = live
+        self.at_peak = dict(self.held)
         self.saved: list[Saved] = []
         # What arrived at the operation that runs backward; it goes after that, unless the operation drops it.
         self.gradient: Storage | None = None
@@ -105,7 +119,13 @@ class Tape:
         self._known: set[int] = set()
         self._sizes: dict[str, int] = {}
 
-    def num_bytes(self, formula: str) -> int:
+    def end_phase(self) -> dict[Kind, int]:
+        """What was there at the peak since the last call, or the start, besides what always is."""
+        moment = self.at_peak
+        self.peak, self.at_peak = self.live, dict(self.held)
+        return moment
+
+    def value(self, formula: str) -> int:
         """The value of a formula, computed once."""
         if formula not in self._sizes:
             self._sizes[formula] = evaluate(formula, self.symbols)
@@ -124,6 +144,7 @@ class Tape:
             return {}
         for tensor, storage in tensors.items():
             # What is kept is there until the backward pass, so its id is nobody else's before that.
+            storage.become("saved")
             if id(storage) not in self._known:
                 self._known.add(id(storage))
                 name = tensor.replace("_", " ")
@@ -200,3 +221,4 @@ class Tape:
             self._pending[target] = grad if before is None else self.new(grad.formula)
         elif target is not None and not target.accumulates:
             target.grad = grad if target.grad is None else self.new(grad.formula)
+            target.grad.become("gradients")

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from ._checks import require_bool, require_choice, require_positive_int
 from .formulas import evaluate, shape_symbols
-from .parameters import num_parameters
+from .optimizers import Optimizer, optimizer_operations, optimizer_symbols
 from .shape import Shape, TransformerShape, checked
 
 Attention: TypeAlias = Literal["explicit", "fused"]
@@ -21,9 +21,6 @@ Attention: TypeAlias = Literal["explicit", "fused"]
 
 Phase: TypeAlias = Literal["forward", "recompute", "backward", "optimizer"]
 """When in a step an operation runs."""
-
-# m = β1·m + (1-β1)·g: 3; v = β2·v + (1-β2)·g²: 4; p -= rate·m / (√v + ε): 5; p -= lr·λ·p: 2.
-ADAMW_FLOPS_PER_PARAMETER = 14
 
 
 class OperationRow(NamedTuple):
@@ -146,10 +143,11 @@ def training_ledger(
     sequence_length: int | None = None,
     attention: Attention = "explicit",
     checkpointing: bool = False,
+    optimizer: Optimizer = "adamw",
 ) -> tuple[OperationRow, ...]:
-    """Every operation of one training step with AdamW, phase by phase: what the hardware does.
+    """Every operation of one training step, phase by phase: what the hardware does.
 
-    Without the optimizer's row, which has no matrix multiply, the sum is what FlopCounterMode counts. What of
+    Without the optimizer's rows the sum is what FlopCounterMode counts in forward and backward pass. What of
     it is useful work is `training_flops`: the recomputation of a kernel or of checkpointing is none.
 
     Args:
@@ -162,6 +160,7 @@ def training_ledger(
         checkpointing: Whether each block keeps its input alone and runs again before its backward pass (Chen
             et al., "Training Deep Nets with Sublinear Memory Cost", 2016). torch stops as soon as all that
             the backward pass needs is there: W2 does not run again, unless a norm follows it.
+        optimizer: "adamw" or "muon", once a step however many sequences it sees.
 
     Raises:
         ValueError: If the shape is impossible, a number is not positive, the sequence too long or a choice
@@ -179,6 +178,7 @@ def training_ledger(
     """
     require_choice("attention", attention, get_args(Attention))
     require_bool("checkpointing", checkpointing)
+    require_choice("optimizer", optimizer, get_args(Optimizer))
     shape, symbols = step_symbols(shape, batch_size, sequence_length)
     kinds = products(shape)
     rows = [product.row("forward", symbols) for product in kinds]
@@ -188,9 +188,11 @@ def training_ledger(
     for product in kinds:
         fused_scores = attention == "fused" and product.operation.startswith("scores")
         rows.append(product.row("backward", symbols, times=3 if fused_scores else 2))
-    formula = f"{ADAMW_FLOPS_PER_PARAMETER}·P"
-    update = evaluate(formula, {"P": num_parameters(shape)})
-    rows.append(OperationRow("optimizer", "AdamW", "(P)", formula, update, 0.0))
+    symbols = optimizer_symbols(shape)
+    rows += [
+        OperationRow("optimizer", operation, shapes, formula, evaluate(formula, symbols), 0.0)
+        for operation, shapes, formula in optimizer_operations(shape, optimizer)
+    ]
     return with_shares(rows)
 
 
@@ -220,8 +222,8 @@ def training_flops(
 ) -> int:
     """Count the useful FLOPs of one forward and backward pass: three times the forward pass.
 
-    These are the model FLOPs of MFU: nothing that is computed twice, and not the optimizer, whose 14 FLOPs
-    per parameter and step are a fraction of a percent. What the hardware does is `training_ledger`.
+    These are the model FLOPs of MFU: nothing that is computed twice, and not the optimizer: AdamW's 14
+    FLOPs per parameter and step are a fraction of a percent. What the hardware does is `training_ledger`.
 
     Args:
         shape: A model's config or a `Shape`.

@@ -20,6 +20,8 @@ SYMBOLS: Mapping[str, str] = {
     "R": "positions of each sequence that get logits",
     "c": "tokens whose logits exist at a time",
     "P": "parameters",
+    "H": "parameters of hidden matrices: projections and feed-forward",
+    "E": "the other parameters: embeddings, head, gains, scalars",
 }
 """What each letter of a formula stands for."""
 

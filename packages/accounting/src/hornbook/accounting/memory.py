@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 from ._checks import require_bool, require_choice, require_number, require_positive_int, require_whole
 from .flops import Attention, step_symbols
 from .formulas import evaluate
-from .parameters import num_parameters
+from .optimizers import Optimizer, optimizer_state, optimizer_symbols
 from .shape import Shape, TransformerShape
 from .units import format_bytes
 
@@ -20,6 +20,9 @@ Precision: TypeAlias = Literal["fp32", "bf16"]
 """float32 throughout, or matrix products in bfloat16 by autocast; parameters stay in float32."""
 
 MemoryPhase: TypeAlias = Literal["forward", "backward", "optimizer"]
+
+
+_SWITCHES = ("checkpointing", "logit_softcap", "muon_in_bf16", "optimizer_copies", "weight_average")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +38,9 @@ class StepSettings:
         logit_softcap: Whether the logits are bent.
         num_micro_batches: Batches whose gradients are added up for one update; with more than one, gradients
             are there from the start.
+        optimizer: "adamw" or "muon".
+        muon_in_bf16: Whether Muon multiplies in bfloat16, as it does on a GPU and on CPUs with tiles for it;
+            float32 takes more.
         optimizer_copies: Whether AdamW takes a copy of the largest group of parameters, as on a GPU, unless
             it is compiled; on a CPU it goes slice by slice.
         weight_average: Whether a running mean of the parameters is kept.
@@ -55,6 +61,8 @@ class StepSettings:
     chunk_tokens: int = 512
     logit_softcap: bool = False
     num_micro_batches: int = 1
+    optimizer: Optimizer = "adamw"
+    muon_in_bf16: bool = False
     optimizer_copies: bool = False
     weight_average: bool = False
     overhead_bytes: int = 0
@@ -62,7 +70,8 @@ class StepSettings:
     def __post_init__(self) -> None:
         require_choice("precision", self.precision, get_args(Precision))
         require_choice("attention", self.attention, get_args(Attention))
-        for name in ("checkpointing", "logit_softcap", "optimizer_copies", "weight_average"):
+        require_choice("optimizer", self.optimizer, get_args(Optimizer))
+        for name in _SWITCHES:
             require_bool(name, getattr(self, name))
         for name in ("chunk_tokens", "num_micro_batches"):
             require_positive_int(name, getattr(self, name))
@@ -85,6 +94,22 @@ class MemoryRow(NamedTuple):
     """Their bytes."""
 
 
+class Moment(NamedTuple):
+    """The bytes that are there at one moment."""
+
+    static: int
+    """Parameters, optimizer state and what else always is."""
+
+    gradients: int
+    """Those of parameters that have come."""
+
+    saved: int
+    """What the backward pass still needs."""
+
+    transients: int
+    """What operations pass on to each other and throw away."""
+
+
 class TrainingMemory(NamedTuple):
     """The memory of a training step."""
 
@@ -97,8 +122,13 @@ class TrainingMemory(NamedTuple):
     saved: tuple[MemoryRow, ...]
     """What the forward pass keeps for the backward pass, operation by operation."""
 
-    peaks: dict[MemoryPhase, int]
-    """The most bytes at any moment of each phase."""
+    moments: dict[MemoryPhase, Moment]
+    """The moment of each phase at which the most is there."""
+
+    @property
+    def peaks(self) -> dict[MemoryPhase, int]:
+        """The most bytes at any moment of each phase."""
+        return {phase: sum(moment) for phase, moment in self.moments.items()}
 
     @property
     def saved_bytes(self) -> int:
@@ -113,7 +143,7 @@ class TrainingMemory(NamedTuple):
     @property
     def peak_phase(self) -> MemoryPhase:
         """Where the most bytes are there."""
-        return max(self.peaks, key=lambda phase: self.peaks[phase])
+        return max(self.moments, key=lambda phase: sum(self.moments[phase]))
 
     @property
     def rows(self) -> tuple[MemoryRow, ...]:
@@ -131,7 +161,7 @@ def training_memory(
     batch_size: int = 1,
     sequence_length: int | None = None,
 ) -> TrainingMemory:
-    """Compute the memory of a training step of `hornbook.nn` with AdamW, from its second step on.
+    """Compute the memory of a training step of `hornbook.nn` and `hornbook.optim`, from the second step on.
 
     Without checkpointing and with it, in float32 and under autocast on the CPU, what is saved is that of the
     running model to the byte. A compiled model saves other tensors: ask `dry_run`'s figures on your device.
@@ -154,10 +184,10 @@ def training_memory(
     """
     shape, symbols = step_symbols(shape, batch_size, sequence_length)
     _require_layers(shape)
-    symbols |= {"P": num_parameters(shape)}
+    symbols |= optimizer_symbols(shape)
     kinds = [
         ("parameters", "float32", "4·P"),
-        ("AdamW", "two moments", "8·P"),
+        *optimizer_state(settings.optimizer),
         ("batch", "ids and targets", "16·T"),
     ]
     if shape.position == "rope":
@@ -170,9 +200,9 @@ def training_memory(
     # Here, because `_step` imports this module, and most who import the package never get so far.
     from ._step import walk
 
-    saved, peaks = walk(shape, settings, symbols, sum(row.num_bytes for row in static))
+    saved, moments = walk(shape, settings, symbols, sum(row.num_bytes for row in static))
     gradients = MemoryRow("gradients", "float32", "4·P", 4 * symbols["P"])
-    return TrainingMemory(static, gradients, saved, peaks)
+    return TrainingMemory(static, gradients, saved, moments)
 
 
 def max_batch_size(

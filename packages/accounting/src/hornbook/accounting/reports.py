@@ -107,7 +107,12 @@ SECTIONS = ("parameters", "forward", "training", "memory", "decode", "roofline")
 def _memory(question: Question) -> tuple[Sequence[Any], str]:
     memory = training_memory(question.shape, question.settings, **question.size)
     peaks = ", ".join(f"{phase} {format_bytes(peak)}" for phase, peak in memory.peaks.items())
-    note = f"saved {format_bytes(memory.saved_bytes)}; peaks: {peaks}\n(the rows are never all there at once)"
+    parts = memory.moments[memory.peak_phase]._asdict().items()
+    at_peak = ", ".join(f"{part} {format_bytes(num_bytes)}" for part, num_bytes in parts)
+    note = (
+        f"saved {format_bytes(memory.saved_bytes)}; peaks: {peaks}\n"
+        f"at the highest: {at_peak} (the rows are never all there at once)"
+    )
     if question.budget_bytes is not None:
         largest = _largest(question, question.budget_bytes)
         note += f"\nlargest batch in {format_bytes(question.budget_bytes)}: {largest}"
