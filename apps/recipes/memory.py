@@ -29,6 +29,8 @@ def step_settings(experiment: Experiment, device: torch.device, num_processes: i
         chunk_tokens=512 if device.type == "cpu" else 4096,  # as linear_cross_entropy chooses it
         logit_softcap=experiment.model.logit_softcap is not None,
         num_micro_batches=-(-share // windows_at_once(experiment, num_processes)),
+        optimizer=experiment.optimizer.kind,
+        muon_in_bf16=device.type == "cuda",
         optimizer_copies=device.type != "cpu" and not experiment.optimizer.fused_optimizer,
         weight_average=experiment.ema_decay is not None,
     )
@@ -41,7 +43,7 @@ def windows_at_once(experiment: Experiment, num_processes: int = 1) -> int:
 
 
 def predicted_memory(experiment: Experiment, device: torch.device, num_processes: int = 1) -> TrainingMemory:
-    """Return the memory of one process's step, by formula, with AdamW's state whatever the optimizer."""
+    """Return the memory of one process's step, by formula."""
     return training_memory(
         experiment.model,
         step_settings(experiment, device, num_processes),

@@ -13,6 +13,7 @@ from . import (
     DType,
     FeedForward,
     Norm,
+    Optimizer,
     Position,
     Precision,
     Shape,
@@ -65,6 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     step.add_argument("--sequence-length", type=int, metavar="N", help="tokens (default: context length)")
     step.add_argument("--precision", choices=get_args(Precision), default="fp32")
     step.add_argument("--attention", choices=get_args(Attention), default="fused")
+    step.add_argument("--optimizer", choices=get_args(Optimizer), default="adamw")
     step.add_argument("--checkpointing", action="store_true", help="each block keeps its input alone")
     step.add_argument("--budget", metavar="BYTES", help="memory, such as 80GB or 80GiB")
     step.add_argument("--overhead", metavar="BYTES", help="of the device, besides tensors")
@@ -121,6 +123,7 @@ def make_question(args: argparse.Namespace, preset: str | None) -> Question:
             precision=args.precision,
             attention=args.attention,
             checkpointing=args.checkpointing,
+            optimizer=args.optimizer,
             overhead_bytes=parse_bytes(args.overhead) if args.overhead else 0,
         ),
         batch_size=args.batch_size,

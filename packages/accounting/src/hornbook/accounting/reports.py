@@ -80,10 +80,11 @@ def section(name: str, question: Question) -> tuple[Sequence[Any], str]:
             shape,
             attention=settings.attention,
             checkpointing=settings.checkpointing,
+            optimizer=settings.optimizer,
             batch_size=question.batch_size,
             sequence_length=question.sequence_length,
         )
-        return ledger, "what the hardware does, with AdamW"
+        return ledger, f"what the hardware does in a step, with {settings.optimizer}"
     if name == "memory":
         return _memory(question)
     if name == "decode":
