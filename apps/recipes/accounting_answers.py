@@ -10,6 +10,7 @@ from hornbook.accounting import (
     GPT2_XL,
     Attention,
     Shape,
+    Share,
     StepSettings,
     find_hardware,
     format_bytes,
@@ -165,6 +166,6 @@ def handout_activations(shape: Shape) -> int:
     return 4 * (shape.num_layers * block + s * d + 2 * s * shape.vocab_size)
 
 
-def _shares_of(shape: Shape) -> list[float]:
+def _shares_of(shape: Shape) -> list[Share]:
     rows = forward_ledger(shape)
-    return [sum(row.share for row in rows if row.operation in part) for part in _PARTS.values()]
+    return [Share(sum(row.share for row in rows if row.operation in part)) for part in _PARTS.values()]

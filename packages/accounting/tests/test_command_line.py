@@ -102,7 +102,8 @@ def test_every_format_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_each_section_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     flags = [flag for name in SECTIONS for flag in ("--table", name)]
-    text = printed(capsys, "--preset", "tinystories", "--hardware", "h100", *flags)
+    device = ("--hardware", "h100", "--tokens-per-second", "1e6")
+    text = printed(capsys, "--preset", "tinystories", *device, *flags)
     for figure in (
         "22,696,448",
         "output head",
@@ -111,6 +112,8 @@ def test_each_section_is_there(capsys: pytest.CaptureFixture[str]) -> None:
         "SwiGLU",
         "one token after 255",
         "bandwidth",
+        "MFU, PaLM",
+        "11.29%",
     ):
         assert (figure in text) is (figure != "recompute")
     assert "recompute" in printed(capsys, "--preset", "tinystories", "--table", "training", "--checkpointing")
@@ -141,7 +144,7 @@ def test_a_run_on_hardware_has_time_and_cost(capsys: pytest.CaptureFixture[str])
 
 def test_shapes_are_compared_and_fields_swept(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, "--compare", "gpt2-small", "gpt2-xl", "--budget", "24GiB")
-    assert "11.168" in text and text.count("\n") == 7
+    assert "11.17" in text and text.count("\n") == 7
     table = printed(
         capsys, "--preset", "gpt2-small", "--sweep", "context_length=1024,4096", "--format", "csv"
     )
@@ -152,3 +155,38 @@ def test_shapes_are_compared_and_fields_swept(capsys: pytest.CaptureFixture[str]
     assert "False" in switches and "True" in switches
     assert "there is no field 'depth'" in refusal(capsys, "--preset", "gpt2-xl", "--sweep", "depth=1,2")
     assert "--sweep is a field and its values" in refusal(capsys, "--preset", "gpt2-xl", "--sweep", "d_ff")
+
+
+def test_numbers_are_numbers_where_a_program_reads_them(capsys: pytest.CaptureFixture[str]) -> None:
+    device = ("--hardware", "h100", "--tokens-per-second", "1e6", "--format")
+    for section in ("roofline", "utilization"):
+        flags = ("--preset", "tinystories", "--table", section, *device)
+        rows = json.loads(printed(capsys, *flags, "json"))[section]
+        assert all(isinstance(value, str | int | float) for row in rows for value in row.values())
+        numbers = [name for name, value in rows[0].items() if isinstance(value, float)]
+        assert (
+            numbers
+            == {
+                "roofline": ["intensity", "seconds"],
+                "utilization": ["flops_per_token", "flops_per_second", "utilization"],
+            }[section]
+        )
+        for row in csv.DictReader(io.StringIO(printed(capsys, *flags, "csv"))):
+            assert all(float(row[name]) > 0 for name in numbers)
+
+
+def test_the_masked_half_and_the_optimizer_are_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--preset", "gpt2-xl", "--table", "forward", "--causal-half")
+    text = printed(capsys, *flags)
+    assert "4,352,275,251,200" in text and "causal attention halved" in text
+    text = printed(capsys, "--preset", "gpt2-xl", "--table", "memory", "--optimizer", "muon")
+    assert "4·H" in text and "8·E" in text and "at the highest: static 17.7 GB, gradients 8.51 GB" in text
+
+
+def test_what_a_section_needs_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--preset", "gpt2-xl", "--table")
+    assert "roofline is of a device: give --hardware" in refusal(capsys, *flags, "roofline")
+    assert "give --tokens-per-second" in refusal(capsys, *flags, "utilization", "--hardware", "h100")
+    assert "tokens_per_second must be more than 0" in refusal(
+        capsys, *flags, "utilization", "--hardware", "h100", "--tokens-per-second=-1"
+    )

@@ -11,9 +11,11 @@ from hornbook.accounting import (
     TINYSTORIES,
     find_hardware,
     forward_flops,
+    forward_ledger,
     num_parameters,
     roofline,
     training_flops,
+    training_ledger,
     training_time,
     utilization,
 )
@@ -84,13 +86,25 @@ def test_conventions_of_utilization_stand_side_by_side() -> None:
         utilization(GPT2_XL, tokens_per_second=0, peak_flops_per_second=1e12)
 
 
+def test_half_of_the_scores_is_the_difference_of_the_causal_ledgers() -> None:
+    whole, half = (training_ledger(GPT2_XL, attention="fused", causal_half=half) for half in (False, True))
+    for full, less in zip(whole, half, strict=True):
+        scored = full.operation in ("scores Q Kᵀ", "weighted values A V")
+        assert full.flops == less.flops * (2 if scored else 1)
+    assert sum(row.flops for row in forward_ledger(GPT2_XL, causal_half=True)) == (
+        forward_flops(GPT2_XL) - 2 * 48 * 1_024**2 * 1_600
+    )
+    with pytest.raises(TypeError, match="causal_half must be True or False, got 1"):
+        forward_ledger(GPT2_XL, causal_half=1)  # type: ignore[arg-type]
+
+
 def test_a_roofline_by_hand() -> None:
     rows = {row.operation: row for row in roofline(TINYSTORIES, hardware=A100, dtype="bf16", batch_size=8)}
     tokens, d = 8 * 256, 512
     row = rows["Q projection"]
     assert (row.flops, row.num_bytes) == (2 * tokens * d * d, 2 * (2 * tokens * d + d * d))
     # 312 TFLOP/s over 2,039 GB/s: 153 FLOPs a byte are needed.
-    assert row.intensity == "227.6" and row.bound == "compute"
+    assert row.intensity == pytest.approx(227.6, abs=0.05) and row.bound == "compute"
     assert rows["explicit scores Q Kᵀ"].bound == "bandwidth"
     # One token a sequence: each weight is read for few products.
     decode = roofline(TINYSTORIES, hardware=A100, dtype="bf16", batch_size=8, sequence_length=1)

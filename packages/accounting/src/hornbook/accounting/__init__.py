@@ -45,7 +45,7 @@ from .presets import (
 from .rooflines import RooflineRow, roofline
 from .shape import FeedForward, Norm, Position, Shape, TransformerShape
 from .tables import TableFormat, ledger_table, table
-from .units import format_bytes, format_count, format_flops, format_seconds, parse_bytes
+from .units import Share, format_bytes, format_count, format_flops, format_seconds, parse_bytes
 
 __all__ = [
     "GPT2_LARGE",
@@ -74,6 +74,7 @@ __all__ = [
     "Precision",
     "RooflineRow",
     "Shape",
+    "Share",
     "StepSettings",
     "TableFormat",
     "TrainingMemory",

@@ -37,6 +37,7 @@ examples:
   python -m hornbook.accounting --preset gpt2-xl --table memory --budget 80GB --attention explicit
   python -m hornbook.accounting --preset gpt2-xl --table training --format latex
   python -m hornbook.accounting --preset gpt2-xl --hardware a100 --mfu 0.5 --num-tokens 419430400000
+  python -m hornbook.accounting --preset gpt2-xl --table utilization --hardware h100 --tokens-per-second 2e4
   python -m hornbook.accounting --preset gpt2-small --sweep context_length=1024,4096,16384 --format csv
   python -m hornbook.accounting --compare gpt2-small gpt2-xl --budget 24GiB
 """
@@ -68,6 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
     step.add_argument("--attention", choices=get_args(Attention), default="fused")
     step.add_argument("--optimizer", choices=get_args(Optimizer), default="adamw")
     step.add_argument("--checkpointing", action="store_true", help="each block keeps its input alone")
+    step.add_argument("--causal-half", action="store_true", help="leave the masked half of the scores out")
     step.add_argument("--budget", metavar="BYTES", help="memory, such as 80GB or 80GiB")
     step.add_argument("--overhead", metavar="BYTES", help="of the device, besides tensors")
     run = parser.add_argument_group("run")
@@ -77,6 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
     run.add_argument("--dtype", choices=get_args(DType), default="bf16", help="of the peak (default: bf16)")
     run.add_argument("--peak-flops-per-second", type=float, metavar="X", help="for --hardware, e.g. 989e12")
     run.add_argument("--mfu", type=float, metavar="X", help="share of the peak that is reached, e.g. 0.4")
+    run.add_argument("--tokens-per-second", type=float, metavar="X", help="measured, for utilization")
     run.add_argument("--num-devices", type=int, default=1, metavar="N")
     run.add_argument("--cost-per-device-hour", type=float, metavar="X")
     output = parser.add_argument_group("output")
@@ -108,7 +111,8 @@ def make_question(args: argparse.Namespace, preset: str | None) -> Question:
         device = Hardware(
             name="your device", peak_flops_per_second=peak, memory_bytes=0, bytes_per_second=1, source="you"
         )
-    if (args.mfu is None) != (device is None) and not (args.table and "roofline" in args.table):
+    of_device = not {"roofline", "utilization"}.isdisjoint(args.table or ())
+    if (args.mfu is None) != (device is None) and not (of_device and device is not None):
         msg = "--peak-flops-per-second or --hardware, and --mfu, go together"
         raise ValueError(msg)
     if args.num_steps is not None and args.num_steps < 1:
@@ -136,6 +140,8 @@ def make_question(args: argparse.Namespace, preset: str | None) -> Question:
         num_tokens=args.num_tokens,
         num_devices=args.num_devices,
         cost_per_device_hour=args.cost_per_device_hour,
+        tokens_per_second=args.tokens_per_second,
+        causal_half=args.causal_half,
     )
 
 

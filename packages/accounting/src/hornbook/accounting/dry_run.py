@@ -26,6 +26,7 @@ from .flops import training_ledger
 from .memory import MemoryPhase, Precision, StepSettings, training_memory
 from .shape import TransformerShape
 from .tables import text_table
+from .units import Share
 
 Loss = Callable[..., Tensor]
 """Called with the model and the batch; gives the scalar that is differentiated."""
@@ -122,7 +123,7 @@ def dry_run_table(run: DryRun, shape: TransformerShape, settings: StepSettings, 
         ("saved bytes", run.saved_bytes, memory.saved_bytes),
         *((f"peak bytes, {phase}", run.peaks[phase], memory.peaks[phase]) for phase in run.peaks),
     ]
-    rows = [(name, seen, said, (said - seen) / seen if seen else 0.0) for name, seen, said in pairs]
+    rows = [(name, seen, said, Share((said - seen) / seen if seen else 0)) for name, seen, said in pairs]
     return text_table(("what", "dry run", "ledger", "difference"), rows)
 
 

@@ -15,6 +15,7 @@ from ._checks import require_bool, require_choice, require_positive_int
 from .formulas import evaluate, shape_symbols
 from .optimizers import Optimizer, optimizer_operations, optimizer_symbols
 from .shape import Shape, TransformerShape, checked
+from .units import Share
 
 Attention: TypeAlias = Literal["explicit", "fused"]
 """All scores in memory, or a kernel that computes them again going backward (Dao et al., 2022)."""
@@ -42,7 +43,7 @@ class OperationRow(NamedTuple):
     """FLOPs in the whole model."""
 
     share: float
-    """Part of the ledger's total, between 0 and 1."""
+    """Part of the ledger's total, between 0 and 1 (a `Share`)."""
 
 
 class Product(NamedTuple):
@@ -67,16 +68,19 @@ class Product(NamedTuple):
         return OperationRow(phase, self.operation, shapes, formula, evaluate(formula, symbols), 0.0)
 
 
-def products(shape: Shape, scores: str = "S²", logits: str = "T") -> tuple[Product, ...]:
+def products(
+    shape: Shape, scores: str = "S²", logits: str = "T", *, causal_half: bool = False
+) -> tuple[Product, ...]:
     """Every kind of matrix multiply in the order of the forward pass.
 
     Args:
         shape: A checked shape.
         scores: Formula of the scores of a head, queries times keys.
         logits: Formula of the positions that get logits, over the batch.
+        causal_half: Whether half of the scores are left out.
     """
     keys = "N" if "N" in scores else "S"
-    each_head = f"L·B·{scores}·d"
+    each_head, scored = f"L·B·{scores}·d", 1 if causal_half else 2
     up = (
         Product("feed-forward W1, W3", "2 (T, d)(d, f)", "2 (T, f)(f, d), 2 (d, T)(T, f)", "L·T·d·f", 4)
         if shape.ffn == "swiglu"
@@ -88,15 +92,13 @@ def products(shape: Shape, scores: str = "S²", logits: str = "T") -> tuple[Prod
             "K, V projections", "2 (T, d)(d, g·k)", "2 (T, g·k)(g·k, d), 2 (d, T)(T, g·k)", "L·T·d·g·k", 4
         ),
         # Grouped or not: every head of queries has scores, and several share keys and values.
-        Product(
-            "scores Q Kᵀ", f"B·h (S, k)(k, {keys})", "B·h (S, S)(S, k), (S, S)(S, k)", f"L·B·{scores}·d", 2
-        ),
+        Product("scores Q Kᵀ", f"B·h (S, k)(k, {keys})", "B·h (S, S)(S, k), (S, S)(S, k)", each_head, scored),
         Product(
             "weighted values A V",
             f"B·h (S, {keys})({keys}, k)",
             "B·h (S, k)(k, S), (S, S)(S, k)",
             each_head,
-            2,
+            scored,
         ),
         Product("output projection", "(T, d)(d, d)", "(T, d)(d, d), (d, T)(T, d)", "L·T·d²", 2),
         up,
@@ -112,7 +114,11 @@ def products(shape: Shape, scores: str = "S²", logits: str = "T") -> tuple[Prod
 
 
 def forward_ledger(
-    shape: TransformerShape, *, batch_size: int = 1, sequence_length: int | None = None
+    shape: TransformerShape,
+    *,
+    batch_size: int = 1,
+    sequence_length: int | None = None,
+    causal_half: bool = False,
 ) -> tuple[OperationRow, ...]:
     """Every matrix multiply of one forward pass, in its order.
 
@@ -120,10 +126,11 @@ def forward_ledger(
         shape: A model's config or a `Shape`.
         batch_size: Sequences, B.
         sequence_length: Tokens in each, S; the context length if left out, and no more than it.
+        causal_half: Whether the half of the scores that causality masks is left out, as Megatron-LM counts.
 
     Raises:
         ValueError: If the shape is impossible, a number is not positive or the sequence too long.
-        TypeError: If a number is not an int.
+        TypeError: If a number is not an int or the switch not a bool.
 
     Example:
         >>> from hornbook.accounting import GPT2_XL
@@ -132,8 +139,10 @@ def forward_ledger(
         Q projection | (T, d)(d, d) | 2·L·T·d² | 251658240000 5.58%
         K, V projections | 2 (T, d)(d, g·k) | 4·L·T·d·g·k | 503316480000 11.15%
     """
+    require_bool("causal_half", causal_half)
     shape, symbols = step_symbols(shape, batch_size, sequence_length)
-    return with_shares(product.row("forward", symbols) for product in products(shape))
+    kinds = products(shape, causal_half=causal_half)
+    return with_shares(product.row("forward", symbols) for product in kinds)
 
 
 def training_ledger(
@@ -144,6 +153,7 @@ def training_ledger(
     attention: Attention = "explicit",
     checkpointing: bool = False,
     optimizer: Optimizer = "adamw",
+    causal_half: bool = False,
 ) -> tuple[OperationRow, ...]:
     """Every operation of one training step, phase by phase: what the hardware does.
 
@@ -161,6 +171,8 @@ def training_ledger(
             et al., "Training Deep Nets with Sublinear Memory Cost", 2016). torch stops as soon as all that
             the backward pass needs is there: W2 does not run again, unless a norm follows it.
         optimizer: "adamw" or "muon", once a step however many sequences it sees.
+        causal_half: Whether the half of the scores that causality masks is left out, as Megatron-LM counts; a
+            kernel that skips masked blocks comes near it.
 
     Raises:
         ValueError: If the shape is impossible, a number is not positive, the sequence too long or a choice
@@ -177,10 +189,11 @@ def training_ledger(
         optimizer | AdamW | 14·P | 317750272
     """
     require_choice("attention", attention, get_args(Attention))
-    require_bool("checkpointing", checkpointing)
+    for name, switch in (("checkpointing", checkpointing), ("causal_half", causal_half)):
+        require_bool(name, switch)
     require_choice("optimizer", optimizer, get_args(Optimizer))
     shape, symbols = step_symbols(shape, batch_size, sequence_length)
-    kinds = products(shape)
+    kinds = products(shape, causal_half=causal_half)
     rows = [product.row("forward", symbols) for product in kinds]
     if checkpointing:
         again = kinds[:-1] if shape.norm == "post" else kinds[:-2]
@@ -257,7 +270,7 @@ def with_shares(rows: Iterator[OperationRow] | Sequence[OperationRow]) -> tuple[
     rows = tuple(rows)
     total = sum(row.flops for row in rows)
     return tuple(
-        OperationRow(row.phase, row.operation, row.shapes, row.formula, row.flops, row.flops / total)
+        OperationRow(row.phase, row.operation, row.shapes, row.formula, row.flops, Share(row.flops / total))
         for row in rows
     )
 

@@ -11,6 +11,7 @@ from ._checks import require_number, require_positive_int
 from .flops import Attention, forward_ledger, training_flops, training_ledger
 from .parameters import num_parameters
 from .shape import TransformerShape, checked
+from .units import Share
 
 
 class UtilizationRow(NamedTuple):
@@ -29,7 +30,7 @@ class UtilizationRow(NamedTuple):
     """These at the measured speed."""
 
     utilization: float
-    """As a share of the peak."""
+    """As a share of the peak (a `Share`)."""
 
 
 def utilization(
@@ -68,20 +69,21 @@ def utilization(
     require_positive_int("num_devices", num_devices)
     seq, everything = shape.context_length, num_parameters(shape)
     useful = training_flops(shape) / seq
-    scores = ("scores Q Kᵀ", "weighted values A V")
-    attended = 3 * sum(row.flops for row in forward_ledger(shape) if row.operation in scores) / seq
+    half = 3 * sum(row.flops for row in forward_ledger(shape, causal_half=True)) / seq
     done = training_ledger(shape, attention=attention, checkpointing=checkpointing)
     performed = sum(row.flops for row in done if row.phase != "optimizer") / seq
     palm = 6 * everything + 12 * shape.num_layers * shape.d_model * seq
     conventions = (
         ("MFU, ledger", "3 · forward matrix products, as torch counts them", useful),
-        ("MFU, causal half", "the same with half of the scores, as Megatron-LM", useful - attended / 2),
+        ("MFU, causal half", "the same with half of the scores, as Megatron-LM", half),
         ("MFU, 6N", "6 · all parameters (Kaplan et al., 2020, with embeddings)", 6.0 * everything),
         ("MFU, PaLM", "6N + 12·L·d·S (Chowdhery et al., 2022, appendix B)", float(palm)),
         ("HFU", "what is computed, again and again", performed),
     )
     peak = num_devices * peak_flops_per_second
     return tuple(
-        UtilizationRow(name, counts, flops, flops * tokens_per_second, flops * tokens_per_second / peak)
+        UtilizationRow(
+            name, counts, flops, flops * tokens_per_second, Share(flops * tokens_per_second / peak)
+        )
         for name, counts, flops in conventions
     )

@@ -65,8 +65,8 @@ def optimizer_operations(shape: Shape, optimizer: Optimizer) -> tuple[tuple[str,
         square, cube = (short.replace("·", f"{power}·") + power for power in "²³")
         times = NUM_NEWTON_SCHULZ_STEPS * number
         formula = f"{4 * times}·L·{square}·{long} + {2 * times}·L·{cube}"
-        factors = f"{number} ({short}, {long})({long}, {short}), ({short}, {short})({short}, {short}), …"
-        products.append((f"Newton-Schulz {name}", factors, formula))
+        factors = f"({short}, {long})({long}, {short}), ({short}, {short})({short}, {short}), …"
+        products.append((f"Newton-Schulz {name}", f"{number} {factors}" if number > 1 else factors, formula))
     return (
         *products,
         ("Muon, number by number", "(H)", f"{MUON_FLOPS_PER_PARAMETER}·H"),

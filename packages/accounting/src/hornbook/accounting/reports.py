@@ -9,6 +9,7 @@ from .flops import forward_flops, forward_ledger, training_flops, training_ledge
 from .hardware import DType, Hardware
 from .inference import decode_ledger, kv_cache_bytes
 from .memory import StepSettings, max_batch_size, training_memory
+from .meters import utilization
 from .parameters import num_non_embedding_parameters, num_parameters, parameter_ledger
 from .rooflines import roofline
 from .shape import Shape
@@ -33,6 +34,8 @@ class Question:
         num_tokens: Tokens of the run.
         num_devices: Devices that share the work.
         cost_per_device_hour: Price; None: no cost.
+        tokens_per_second: Measured, of all devices; None: no utilization.
+        causal_half: Whether the masked half of the scores is left out of the ledgers of FLOPs.
     """
 
     shape: Shape
@@ -47,6 +50,8 @@ class Question:
     num_tokens: int | None = None
     num_devices: int = 1
     cost_per_device_hour: float | None = None
+    tokens_per_second: float | None = None
+    causal_half: bool = False
 
     @property
     def size(self) -> dict[str, Any]:
@@ -58,7 +63,7 @@ def section(name: str, question: Question) -> tuple[Sequence[Any], str]:
     """The rows of a section and a sentence about them.
 
     Args:
-        name: "parameters", "forward", "training", "memory", "decode" or "roofline".
+        name: One of `SECTIONS`.
         question: What it is about.
 
     Raises:
@@ -70,21 +75,21 @@ def section(name: str, question: Question) -> tuple[Sequence[Any], str]:
         counts = f"{format_count(total)} parameters, {format_count(others)} without embedding and head"
         return parameter_ledger(shape), counts
     if name == "forward":
-        forward, both = forward_flops(shape, **question.size), training_flops(shape, **question.size)
-        return (
-            forward_ledger(shape, **question.size),
-            f"forward {format_flops(forward)}, forward and backward {format_flops(both)}\n{_CONVENTION}",
-        )
+        rows = forward_ledger(shape, causal_half=question.causal_half, **question.size)
+        forward = sum(row.flops for row in rows)
+        sums = f"forward {format_flops(forward)}, forward and backward {format_flops(3 * forward)}"
+        return rows, f"{sums}\n{_CONVENTION[question.causal_half]}"
     if name == "training":
         ledger = training_ledger(
             shape,
             attention=settings.attention,
             checkpointing=settings.checkpointing,
             optimizer=settings.optimizer,
-            batch_size=question.batch_size,
-            sequence_length=question.sequence_length,
+            causal_half=question.causal_half,
+            **question.size,
         )
-        return ledger, f"what the hardware does in a step, with {settings.optimizer}"
+        sentence = f"what the hardware does in a step, with {settings.optimizer}"
+        return ledger, f"{sentence}\n{_CONVENTION[question.causal_half]}"
     if name == "memory":
         return _memory(question)
     if name == "decode":
@@ -95,14 +100,31 @@ def section(name: str, question: Question) -> tuple[Sequence[Any], str]:
         return rows, note
 
     if question.hardware is None:
-        msg = "a roofline is of a device: give --hardware"
+        msg = f"{name} is of a device: give --hardware"
         raise ValueError(msg)
+    if name == "utilization":
+        if question.tokens_per_second is None:
+            msg = "utilization is of a measured speed: give --tokens-per-second"
+            raise ValueError(msg)
+        conventions = utilization(
+            shape,
+            tokens_per_second=question.tokens_per_second,
+            peak_flops_per_second=question.hardware.peak(question.dtype),
+            attention=settings.attention,
+            checkpointing=settings.checkpointing,
+            num_devices=question.num_devices,
+        )
+        return conventions, f"of {question.hardware.name}'s dense peak in {question.dtype}"
     rows_ = roofline(shape, hardware=question.hardware, dtype=question.dtype, **question.size)
     return rows_, f"{question.hardware.name}, {question.dtype}: one layer, each number moved once"
 
 
-_CONVENTION = "(matrix multiplies alone, 2 per multiply-add, causal attention not halved)"
-SECTIONS = ("parameters", "forward", "training", "memory", "decode", "roofline")
+_CONVENTION = {
+    half: f"(matrix multiplies, 2 per multiply-add, causal attention {'' if half else 'not '}halved)"
+    for half in (False, True)
+}
+SECTIONS = ("parameters", "forward", "training", "memory", "decode", "roofline", "utilization")
+NO_SUMS = ("roofline", "utilization")  # their rows are alternatives
 
 
 def _memory(question: Question) -> tuple[Sequence[Any], str]:
@@ -173,7 +195,7 @@ def summary(question: Question) -> dict[str, int | float]:
 def comparison(questions: Mapping[str, Question], format: TableFormat) -> str:  # noqa: A002
     """The figures of two shapes, and the second over the first."""
     (first, second), names = map(summary, questions.values()), ("figure", *questions, "ratio")
-    ratios = {name: f"{second[name] / first[name]:.3f}" if first[name] else "" for name in first}
+    ratios = {name: second[name] / first[name] if first[name] else None for name in first}
     rows = [(name, first[name], second[name], ratios[name]) for name in first]
     return table(names, rows, format)
 
@@ -211,7 +233,7 @@ def written(question: Question, names: Sequence[str], format: TableFormat) -> It
     """Each section as text."""
     for name in names:
         rows, note = section(name, question)
-        yield ledger_table(rows, format, total=name != "roofline")  # its rows are alternatives
+        yield ledger_table(rows, format, total=name not in NO_SUMS)
         if format not in ("csv", "json"):
             yield note
             yield ""

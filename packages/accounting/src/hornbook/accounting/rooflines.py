@@ -1,14 +1,16 @@
 """Whether arithmetic or memory bounds each operation (Williams et al., "Roofline", 2009)."""
 
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from ._checks import require_choice
-from .flops import step_symbols
+from .flops import forward_ledger, step_symbols
 from .formulas import evaluate
 from .hardware import DType, Hardware
 from .shape import TransformerShape
 
 _WIDTHS = {"fp32": 4, "tf32": 4, "bf16": 2, "fp8": 1}
+_UP = {"feed-forward W1, W3": "2·T·d + 2·T·f + 2·d·f", "feed-forward W1": "T·d + T·f + d·f"}
 
 
 class RooflineRow(NamedTuple):
@@ -23,13 +25,13 @@ class RooflineRow(NamedTuple):
     num_bytes: int
     """Factors read once and products written once."""
 
-    intensity: str
+    intensity: float
     """FLOPs a byte."""
 
     bound: str
     """"compute" or "bandwidth": what takes longer."""
 
-    seconds: str
+    seconds: float
     """The longer of the two times, at the peaks: no run is faster."""
 
 
@@ -60,30 +62,34 @@ def roofline(
     Example:
         >>> from hornbook.accounting import GPT2_XL, find_hardware
         >>> for row in roofline(GPT2_XL, hardware=find_hardware("h100"), dtype="bf16")[:3]:
-        ...     print(row.operation, row.intensity, row.bound)
+        ...     print(row.operation, round(row.intensity, 1), row.bound)
         Q projection 449.1 compute
         K, V projections 449.1 compute
         explicit scores Q Kᵀ 56.9 bandwidth
     """
     require_choice("dtype", dtype, _WIDTHS)
-    shape, symbols = step_symbols(shape, batch_size, sequence_length)
-    up = 2 if shape.ffn == "swiglu" else 1
+    size: dict[str, Any] = {"batch_size": batch_size, "sequence_length": sequence_length}
+    shape, symbols = step_symbols(shape, **size)
+    one_layer = replace(shape, num_layers=1)
+    done = {row.operation: row.flops for row in forward_ledger(one_layer, **size)}
+    scores, values = "scores Q Kᵀ", "weighted values A V"
+    up = next(operation for operation in done if operation in _UP)
     kinds = (
-        ("Q projection", "2·T·d²", "2·T·d + d²"),
-        ("K, V projections", "4·T·d·g·k", "2·T·d + 2·T·g·k + 2·d·g·k"),
-        ("explicit scores Q Kᵀ", "2·B·S²·d", "T·d + T·g·k + B·h·S²"),
-        ("explicit weighted values A V", "2·B·S²·d", "T·d + T·g·k + B·h·S²"),
-        ("fused attention", "4·B·S²·d", "2·T·d + 2·T·g·k"),
-        ("output projection", "2·T·d²", "2·T·d + d²"),
-        ("feed-forward up", f"{2 * up}·T·d·f", f"{up}·T·d + {up}·T·f + {up}·d·f"),
-        ("feed-forward W2", "2·T·d·f", "T·d + T·f + d·f"),
-        ("output head", "2·T·d·V", "T·d + T·V + V·d"),
+        ("Q projection", ("Q projection",), "2·T·d + d²"),
+        ("K, V projections", ("K, V projections",), "2·T·d + 2·T·g·k + 2·d·g·k"),
+        (f"explicit {scores}", (scores,), "T·d + T·g·k + B·h·S²"),
+        (f"explicit {values}", (values,), "T·d + T·g·k + B·h·S²"),
+        ("fused attention", (scores, values), "2·T·d + 2·T·g·k"),
+        ("output projection", ("output projection",), "2·T·d + d²"),
+        (up, (up,), _UP[up]),
+        ("feed-forward W2", ("feed-forward W2",), "T·d + T·f + d·f"),
+        ("output head", ("output head",), "T·d + T·V + V·d"),
     )
     rows = []
-    for operation, flops_formula, numbers in kinds:
-        flops, num_bytes = evaluate(flops_formula, symbols), _WIDTHS[dtype] * evaluate(numbers, symbols)
+    for operation, parts, numbers in kinds:
+        flops, num_bytes = sum(done[part] for part in parts), _WIDTHS[dtype] * evaluate(numbers, symbols)
         compute, bandwidth = flops / hardware.peak(dtype), num_bytes / hardware.bytes_per_second
         bound = "compute" if compute >= bandwidth else "bandwidth"
-        longest = f"{max(compute, bandwidth):.3e}"
-        rows.append(RooflineRow(operation, flops, num_bytes, f"{flops / num_bytes:.1f}", bound, longest))
+        longest = max(compute, bandwidth)
+        rows.append(RooflineRow(operation, flops, num_bytes, flops / num_bytes, bound, longest))
     return tuple(rows)

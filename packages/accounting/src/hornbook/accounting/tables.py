@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
+from .units import Share
+
 TableFormat: TypeAlias = Literal["text", "markdown", "latex", "csv", "json"]
 """How a table is written; csv and json have the numbers as they are, the others as people read them."""
 
@@ -54,7 +56,7 @@ def table(
 
     Args:
         names: One for each column.
-        rows: Strings, ints, floats (shares, written as per cent) or None.
+        rows: Strings, ints, floats (a `Share` is written as per cent) or None.
         format: As for `ledger_table`.
         total: A last row; not in csv and json.
 
@@ -150,13 +152,15 @@ def _numeric(rows: Sequence[Row]) -> list[bool]:
 
 def _totals(rows: Sequence[Row]) -> list[Any]:
     """The sum of each column of numbers, the word in the first column, nothing in the others."""
-    sums = ["" if isinstance(column[0], str) else sum(column) for column in zip(*rows, strict=True)]
-    return ["total", *sums[1:]]
+    columns = [*zip(*rows, strict=True)][1:]
+    return ["total", *("" if isinstance(one[0], str) else type(one[0])(sum(one)) for one in columns)]
 
 
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    if isinstance(value, float):
+    if isinstance(value, Share):
         return f"{value:.2%}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

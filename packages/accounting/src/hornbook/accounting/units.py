@@ -2,6 +2,11 @@
 
 from ._checks import require_number
 
+
+class Share(float):
+    """A part of a whole, from 0 to 1: a number like others, which tables write as per cent."""
+
+
 # The largest unit first.
 _COUNTS = ((1e12, " T"), (1e9, " B"), (1e6, " M"), (1e3, " k"), (1.0, ""))
 _FLOPS = (
