@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from hornbook.accounting import format_flops
 from hornbook.trainer import Evaluation, LoopConfig, Row
 
 
@@ -109,7 +110,7 @@ def file_progress(title: str) -> Iterator[Callable[[int, int | None], None]]:
 
 
 class ConsoleSink:
-    """The run's live bar: loss, tokens a second, time left; a line for each evaluation.
+    """The run's live bar: loss, tokens and FLOPs a second, MFU, time left; a line for each evaluation.
 
     Args:
         config: Its limits, of which the bar shows the nearest.
@@ -135,6 +136,10 @@ class ConsoleSink:
     def log(self, row: Row) -> None:
         """Move the bar; without a terminal, print a line every ten seconds."""
         numbers = f"loss {row.train_loss:.3f}  {row.tokens_per_second:,.0f} tokens/s"
+        if row.flops_per_second is not None:
+            numbers += f"  {format_flops(row.flops_per_second)}/s"
+        if row.mfu is not None:
+            numbers += f"  MFU {row.mfu:.1%}"
         past = self._config.fraction(step=row.step, tokens=row.tokens_processed, seconds=row.wallclock_time)
         if self._progress is not None:
             self._progress.update(self._task, completed=past, numbers=numbers)

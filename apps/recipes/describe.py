@@ -14,7 +14,7 @@ from hornbook.accounting import (
 )
 
 from .console import say
-from .device import matmul_flops_per_second
+from .device import matmul_flops_per_second, peak_flops_per_second
 from .experiment import Experiment
 from .memory import available_bytes, predicted_memory
 
@@ -66,6 +66,9 @@ def describe(experiment: Experiment, device: torch.device, num_processes: int = 
     elif limit is not None:
         num_steps = limit * speed * share / flops_per_step
         say(f"cost: {duration(limit)}; {speeds}: about {num_steps * experiment.tokens_per_step:,.0f} tokens")
+    peak, source = peak_flops_per_second(device, experiment.precision, speed)
+    devices = "" if num_processes == 1 else f", times {num_processes} processes"
+    say(f"MFU: share of {peak / 1e12:,.4g} TFLOP/s, {source}{devices}")
     return speed
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from hornbook.accounting import DType, hardware_named
 from hornbook.trainer import Precision, choose_precision
 
 from .experiment import Experiment, PresetName
@@ -73,6 +74,21 @@ def check_compile(experiment: Experiment, device: torch.device) -> None:
 def compile_cache() -> Path:
     """Return where what torch.compile made is kept, for all runs of this user: the next one starts faster."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "hornbook" / "compile"
+
+
+def peak_flops_per_second(device: torch.device, precision: Precision, measured: float) -> tuple[float, str]:
+    """Return what MFU is a share of, and where it is from.
+
+    Args:
+        device: A GPU in accounting's table has the dense peak of its datasheet, for the dtype of the run.
+        precision: fp32 runs as TF32 on a GPU: see `allow_tf32`.
+        measured: Speed of a matrix product on the device, for all other devices.
+    """
+    known = hardware_named(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
+    if known is None:
+        return measured, "measured here"
+    dtype: DType = "tf32" if precision == "fp32" else "bf16"  # fp16 has bf16's peak on all of them
+    return known.peak(dtype), f"of the {known.name}'s datasheet, {dtype}"
 
 
 def matmul_flops_per_second(

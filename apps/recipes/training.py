@@ -35,7 +35,7 @@ from hornbook.trainer import (
 from .about import about
 from .console import say
 from .describe import describe
-from .device import compile_cache
+from .device import compile_cache, peak_flops_per_second
 from .experiment import Experiment
 from .finish import finish, show
 from .prepare import PreparedData
@@ -72,6 +72,7 @@ def train_experiment(
     if experiment.activation_checkpointing:
         checkpoint_activations(model.layers)
     matmul_speed = describe(experiment, device, world.size)
+    peak, _ = peak_flops_per_second(device, experiment.precision, matmul_speed)
     recorded = world.on_main(lambda: _record(data, directory))
     batches = make_batches(experiment, data, world)
     if experiment.compile and how == "fsdp":  # block by block, around which FSDP gathers
@@ -131,7 +132,7 @@ def train_experiment(
             accumulating=spread.accumulating,
             world_size=world.size,
             flops_per_token=flops,
-            peak_flops_per_second=matmul_speed * world.size,
+            peak_flops_per_second=peak * world.size,
         )
     if not outcome.finished:
         of = "" if experiment.planned_steps is None else f" of {experiment.planned_steps:,}"

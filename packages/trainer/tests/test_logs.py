@@ -58,6 +58,16 @@ def test_a_file_of_other_columns_is_not_gone_on_with(tmp_path: Path) -> None:
     assert (tmp_path / "m.csv").read_text() == "step,loss\n1,2\n"
 
 
+def test_a_file_from_before_a_column_was_added_is_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    older = COLUMNS[: COLUMNS.index("flops_per_second")]
+    path.write_text(",".join(older) + "\n" + ",".join("1" for _ in older) + "\n")
+    first, second = written(path, range(2, 3), start=1)
+    assert path.read_text().splitlines()[0] == ",".join(COLUMNS)
+    assert (first[0], second[0], first[-1]) == ("1", "2", "")
+    assert len(first) == len(second) == len(COLUMNS)
+
+
 def test_logging_before_the_start_is_a_mistake_that_is_told(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="before start"):
         CsvSink(tmp_path / "m.csv").log(row(1))

@@ -62,6 +62,21 @@ def test_a_killed_process_goes_on_from_its_last_checkpoint_to_the_same_bits(
     assert untimed_rows(tmp_path / "straight") == untimed_rows(tmp_path / "killed")
 
 
+def test_speed_is_logged_in_flops_and_as_a_share_of_the_peak(tmp_path: Path) -> None:
+    run_in(tmp_path / "told", num_steps=6, flops_per_token=1e6, peak_flops_per_second=1e13)
+    columns = [COLUMNS.index(name) for name in ("tokens_per_second", "flops_per_second", "mfu")]
+    for row in read_rows(tmp_path / "told" / "metrics.csv"):
+        tokens, flops, mfu = (float(row[column]) for column in columns)
+        assert flops == pytest.approx(1e6 * tokens, rel=1e-3)
+        assert mfu == pytest.approx(flops / 1e13, abs=1e-4)
+    run_in(tmp_path / "no-peak", num_steps=6, flops_per_token=1e6)
+    for row in read_rows(tmp_path / "no-peak" / "metrics.csv"):
+        assert float(row[columns[1]]) > 0 and row[columns[2]] == ""
+    run_in(tmp_path / "untold", num_steps=6)
+    for row in read_rows(tmp_path / "untold" / "metrics.csv"):
+        assert (row[columns[1]], row[columns[2]]) == ("", "")
+
+
 def test_the_rows_say_what_happened(tmp_path: Path) -> None:
     run_in(tmp_path)
     rows = read_rows(tmp_path / "metrics.csv")

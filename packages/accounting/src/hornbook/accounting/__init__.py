@@ -11,7 +11,7 @@ from .flops import (
     training_ledger,
 )
 from .formulas import SYMBOLS
-from .hardware import HARDWARE, DType, Hardware, find_hardware
+from .hardware import HARDWARE, DType, Hardware, find_hardware, hardware_named
 from .inference import cached_ledger, decode_ledger, generation_flops, kv_cache_bytes, prefill_ledger
 from .memory import (
     MemoryPhase,
@@ -91,6 +91,7 @@ __all__ = [
     "forward_flops",
     "forward_ledger",
     "generation_flops",
+    "hardware_named",
     "kv_cache_bytes",
     "ledger_table",
     "max_batch_size",

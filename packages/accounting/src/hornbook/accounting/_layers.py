@@ -147,22 +147,21 @@ def learned_mix(model: Model, x: Value, y: Value, name: str, operation: str, num
 def swiglu(model: Model, gate: Value, x: Value, numbers: str) -> Value:
     """The gate by hand: keeps both of its inputs. Backward it goes some rows at a time."""
     tape, size = model.tape, f"{x.width}·{numbers}"
-    x_width, rows = x.width, _rows_of_a_slice(model)
+    x_width, rows, tokens = x.width, max(1, 2**17 // model.shape.d_ff), tape.value("T")
     tape.keep("SwiGLU", W1_x=gate.storage, W3_x=x.storage)
 
     def backward() -> Grads:
         grads = [tape.new(size), tape.new(size)]
-        sigmoid = tape.new(f"{x_width}·{rows}·f")
+        sigmoid = tape.new(f"{x_width}·{min(rows, tokens)}·f")
+        if tokens > rows:  # the next one is made before the last is gone
+            following = tape.new(f"{x_width}·{min(rows, tokens - rows)}·f")
+            del following
         del sigmoid
         return grads
 
     return Value(
         tape.new(size), x.width, tape.record([gate.node, x.node], backward, (gate.storage, x.storage))
     )
-
-
-def _rows_of_a_slice(model: Model) -> int:
-    return min(model.tape.value("T"), max(1, 2**17 // model.shape.d_ff))
 
 
 def silu(model: Model, x: Value, numbers: str) -> Value:

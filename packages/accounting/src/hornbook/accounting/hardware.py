@@ -21,6 +21,7 @@ class Hardware:
         memory_bytes: Of the device; a GB of a datasheet is 10^9 bytes. 0 where it depends on the machine.
         bytes_per_second: Between memory and processor.
         source: Where the figures stand.
+        cuda_names: What `torch.cuda.get_device_name` calls it.
 
     Raises:
         ValueError: If a figure is out of range.
@@ -32,6 +33,7 @@ class Hardware:
     memory_bytes: float
     bytes_per_second: float
     source: str
+    cuda_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for dtype, peak in self.peak_flops_per_second.items():
@@ -52,7 +54,14 @@ class Hardware:
         return self.peak_flops_per_second[dtype]
 
 
-def _device(name: str, memory_gb: float, gb_per_second: float, source: str, **teraflops: float) -> Hardware:
+def _device(
+    name: str,
+    memory_gb: float,
+    gb_per_second: float,
+    source: str,
+    cuda_names: tuple[str, ...] = (),
+    **teraflops: float,
+) -> Hardware:
     peaks: dict[DType, float] = {dtype: value * 1e12 for dtype, value in teraflops.items()}  # type: ignore[misc]
     return Hardware(
         name=name,
@@ -60,48 +69,86 @@ def _device(name: str, memory_gb: float, gb_per_second: float, source: str, **te
         memory_bytes=memory_gb * 1e9,
         bytes_per_second=gb_per_second * 1e9,
         source=source,
+        cuda_names=cuda_names,
     )
 
 
-# Datasheets print twice these figures for sparse matrices where they say so; here they are halved.
+# Where a datasheet's figures are for sparse matrices (it says so), which are twice the dense ones: half.
 HARDWARE: Mapping[str, Hardware] = MappingProxyType(
     {
         "a100": _device(
-            "A100 SXM 80 GB", 80, 2_039, "NVIDIA A100 datasheet (2021)", fp32=19.5, tf32=156, bf16=312
+            "A100 SXM 80 GB",
+            80,
+            2_039,
+            "NVIDIA A100 Tensor Core GPU datasheet (2021), column SXM 80 GB",
+            ("NVIDIA A100-SXM4-80GB",),
+            fp32=19.5,
+            tf32=156,
+            bf16=312,
         ),
         "h100": _device(
-            "H100 SXM", 80, 3_350, "NVIDIA H100 datasheet (2023)", fp32=67, tf32=494.5, bf16=989.5, fp8=1_979
+            "H100 SXM",
+            80,
+            3_350,
+            "NVIDIA H100 Tensor Core GPU datasheet (2023), column H100 SXM",
+            ("NVIDIA H100 80GB HBM3",),
+            fp32=67,
+            tf32=494.5,
+            bf16=989.5,
+            fp8=1_979,
         ),
         "h200": _device(
-            "H200 SXM", 141, 4_800, "NVIDIA H200 datasheet (2024)", fp32=67, tf32=494.5, bf16=989.5, fp8=1_979
+            "H200 SXM",
+            141,
+            4_800,
+            "NVIDIA H200 Tensor Core GPU datasheet (2024), column H200 SXM",
+            ("NVIDIA H200",),
+            fp32=67,
+            tf32=494.5,
+            bf16=989.5,
+            fp8=1_979,
         ),
         "b200": _device(
-            "B200 in DGX",
+            "B200",
             180,
             8_000,
-            "NVIDIA DGX B200 datasheet (2024), an eighth",
+            "an eighth of eight: memory, bandwidth and FP8 from the NVIDIA DGX B200 datasheet (2024), the "
+            "others from NVIDIA's table of HGX B200 (2025)",
+            ("NVIDIA B200",),
             fp32=75,
             tf32=1_125,
             bf16=2_250,
             fp8=4_500,
         ),
-        "l4": _device("L4", 24, 300, "NVIDIA L4 datasheet (2023)", fp32=30.3, tf32=60, bf16=121, fp8=242.5),
+        "l4": _device(
+            "L4",
+            24,
+            300,
+            "NVIDIA L4 Tensor Core GPU datasheet (2023)",
+            ("NVIDIA L4",),
+            fp32=30.3,
+            tf32=60,
+            bf16=121,
+            fp8=242.5,
+        ),
         "rtx4090": _device(
             "RTX 4090",
             24,
             1_008,
-            "NVIDIA Ada GPU architecture whitepaper (2023), appendix A",
+            "NVIDIA Ada GPU Architecture whitepaper, V2 (2023), appendix A, with FP32 accumulate",
+            ("NVIDIA GeForce RTX 4090",),
             fp32=82.6,
             tf32=82.6,
             bf16=165.2,
             fp8=330.3,
         ),
-        # Apple prints no clock: it is as others measured it. There is no faster unit for bfloat16.
+        # Apple prints no clock; there is no faster unit for bfloat16.
         "m2-ultra": _device(
             "M2 Ultra, 76 GPU cores",
             192,
             800,
-            "Apple (2023): memory; FLOP/s from 76·128·2·1.398 GHz",
+            "Apple's announcement (June 2023): memory, bandwidth; FLOP/s are 76 cores x 128 lanes x 2 x "
+            "1.398 GHz, the clock as others measured it",
             fp32=27.2,
             bf16=27.2,
         ),
@@ -109,13 +156,29 @@ HARDWARE: Mapping[str, Hardware] = MappingProxyType(
             "M3 Max, 40 GPU cores",
             128,
             400,
-            "Apple (2023): memory; FLOP/s from 40·128·2·1.38 GHz",
+            "Apple's announcement (October 2023): memory, bandwidth; FLOP/s are 40 cores x 128 lanes x 2 x "
+            "1.38 GHz, the clock as others measured it (1.38 to 1.40)",
             fp32=14.1,
             bf16=14.1,
         ),
     }
 )
 """Devices by the names of the command line. A CPU is in no table: measure it, see `apps/account.py`."""
+
+
+def hardware_named(cuda_name: str) -> Hardware | None:
+    """Return the device that CUDA calls so; None if it is not in the table.
+
+    A PCIe card of the same chip has another clock and another name: it is not taken for the one in the table.
+
+    Args:
+        cuda_name: What `torch.cuda.get_device_name` says.
+
+    Example:
+        >>> hardware_named("NVIDIA A100-SXM4-80GB").name, hardware_named("NVIDIA H100 PCIe")
+        ('A100 SXM 80 GB', None)
+    """
+    return next((device for device in HARDWARE.values() if cuda_name in device.cuda_names), None)
 
 
 def find_hardware(name: str) -> Hardware:

@@ -27,6 +27,7 @@ class Row:
     mfu: float | None  # share of the device's peak of FLOP/s, if it was told
     bits_per_byte: float | None  # of the evaluation
     skipped_steps: int  # updates so far that were left out because they were not finite
+    flops_per_second: float | None = None  # achieved, if it was told how many a token takes
 
 
 class Sink(Protocol):
@@ -46,7 +47,7 @@ class Sink(Protocol):
 
 
 COLUMNS = tuple(Row.__dataclass_fields__)
-TIMED_COLUMNS = frozenset({"wallclock_time", "tokens_per_second", "mfu"})
+TIMED_COLUMNS = frozenset({"wallclock_time", "tokens_per_second", "mfu", "flops_per_second"})
 """What a clock decides: two runs of the same bits differ in these alone."""
 
 
@@ -94,13 +95,16 @@ def _csv(values: Iterable[object]) -> str:
 def read_rows(path: str | os.PathLike[str]) -> list[list[str]]:
     """Return the lines of a metrics file, without its header and without a last line that was cut by a kill.
 
+    A file from before a column was added, which is always the last one, has empty cells there.
+
     Raises:
-        ValueError: If the header is not this version's.
+        ValueError: If the header is neither this version's nor an older one's.
     """
     text = Path(path).read_text(encoding="utf-8")
     whole = text[: text.rfind("\n") + 1]
     lines = list(csv.reader(whole.splitlines()))
-    if lines and tuple(lines[0]) != COLUMNS:
+    older = COLUMNS[: COLUMNS.index("skipped_steps") + 1]
+    if lines and tuple(lines[0]) not in (COLUMNS, older):
         msg = f"{path} begins with {','.join(lines[0])!r}, expected {','.join(COLUMNS)!r}"
         raise ValueError(msg)
-    return lines[1:]
+    return [line + [""] * (len(COLUMNS) - len(line)) for line in lines[1:]]

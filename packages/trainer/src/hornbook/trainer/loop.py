@@ -93,7 +93,7 @@ def train(
             the model's device and of the CPU.
         accumulating: See `accumulate`.
         world_size: Processes that share a step, each with as many windows.
-        flops_per_token: Of an update, for the log's mfu.
+        flops_per_token: Of an update, for the log's flops_per_second and mfu.
         peak_flops_per_second: Of the device, or of all devices, for the log's mfu.
 
     Raises:
@@ -198,6 +198,7 @@ def train(
                 evaluation = look(last=True)
             if finished or evaluation or step % config.log_interval_steps == 0:
                 tokens_per_second = num_tokens / step_seconds
+                flops_per_second = flops_per_token and flops_per_token * tokens_per_second
                 row = Row(
                     step=step,
                     train_loss=update.loss,
@@ -207,9 +208,10 @@ def train(
                     tokens_processed=progress.tokens,
                     grad_norm=update.grad_norm,
                     tokens_per_second=round(tokens_per_second, 1),
-                    mfu=_utilization(tokens_per_second, flops_per_token, peak_flops_per_second),
+                    mfu=_rounded(flops_per_second, peak_flops_per_second),
                     bits_per_byte=evaluation.bits_per_byte if evaluation else None,
                     skipped_steps=progress.skipped_steps,
+                    flops_per_second=flops_per_second and round(flops_per_second),
                 )
                 for sink in sinks:
                     sink.log(row)
@@ -248,7 +250,5 @@ def _restore(
     return Progress(**restored.extra["progress"]), restored.wallclock_seconds
 
 
-def _utilization(tokens_per_second: float, flops_per_token: float | None, peak: float | None) -> float | None:
-    if flops_per_token is None or peak is None:
-        return None
-    return round(tokens_per_second * flops_per_token / peak, 4)
+def _rounded(flops_per_second: float | None, peak: float | None) -> float | None:
+    return None if flops_per_second is None or peak is None else round(flops_per_second / peak, 4)
