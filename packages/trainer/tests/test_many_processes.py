@@ -1,6 +1,4 @@
-import math
 import shutil
-import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,187 +6,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from hornbook.optim import AdamW, Muon, clip_grad_norm_
 from hornbook.trainer import (
     CheckpointError,
     Checkpoints,
-    CsvSink,
-    LoopConfig,
     OtherRankError,
     Parallel,
-    SharedCheckpoints,
-    StopRequest,
-    WeightAverage,
     World,
-    evaluate,
     joined_world,
     load_weights,
-    parallelize,
-    random_windows,
     read_rows,
-    train,
 )
 from hornbook.trainer.checkpoint_directory import SavedCheckpoint
-from hornbook.trainer.distributed import asked_for_processes
 from hornbook.trainer.shards import shard_names
 from many_processes import in_processes
-
-VOCAB_SIZE, WIDTH, CONTEXT_LENGTH, BATCH_SIZE = 11, 6, 8, 8
-TOKENS = np.random.default_rng(0).integers(0, VOCAB_SIZE, 500).astype(np.uint16)
-
+from tiny_parallel import KINDS, Tiny, losses_and_norms, run_to
 
 POISONED: dict[Parallel, str] = {"ddp": "poisoned-replicas", "fsdp": "poisoned-shards"}
-
-
-class Block(nn.Module):
-    """Its sizes divide by no number of processes, and some are smaller than it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.up = nn.Linear(WIDTH, 13, bias=False)
-        self.down = nn.Linear(13, WIDTH)
-        self.scale = nn.Parameter(torch.tensor([0.5]))
-
-    def forward(self, x: Tensor) -> Tensor:
-        sum_: Tensor = x + self.scale * self.down(torch.tanh(self.up(x)))
-        return sum_
-
-
-class Tiny(nn.Module):
-    """A model with tied weights; its loss is not its forward."""
-
-    def __init__(self, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.table = nn.Embedding(VOCAB_SIZE, WIDTH)
-        self.layers = nn.ModuleList([Block(), Block()])
-        self.head = nn.Linear(WIDTH, VOCAB_SIZE, bias=False)
-        self.head.weight = self.table.weight
-        self.register_buffer("constant", torch.ones(WIDTH), persistent=False)
-
-    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        x = self.dropout(self.table(inputs) * self.constant)
-        for layer in self.layers:
-            x = layer(x)
-        return nn.functional.cross_entropy(self.head(x).flatten(0, 1), targets.flatten())
-
-
-def optimizer_over(model: Tiny, name: str) -> Optimizer:
-    if name == "adamw":
-        return AdamW(model.parameters(), 0.02, weight_decay=0.1)
-    hidden = [p for n, p in model.named_parameters() if n.startswith("layers") and p.ndim == 2]
-    others = [p for n, p in model.named_parameters() if not (n.startswith("layers") and p.ndim == 2)]
-    groups: list[dict[str, Any]] = [{"params": hidden}, {"params": others, "algorithm": "adamw"}]
-    return Muon(groups, 0.02, dtype=torch.float32, weight_decay=0.1)
-
-
-def losses_and_norms(world: World, how: Parallel, optimizer_name: str, num_micro: int) -> list[list[float]]:
-    """Six steps; of each, the loss of the whole batch and the norm of its gradient before clipping."""
-    torch.manual_seed(0)
-    model = Tiny().to(world.device)
-    spread = parallelize(model, model.loss, world, how, units=model.layers)
-    optimizer = optimizer_over(model, optimizer_name)
-    rows = world.share_of(BATCH_SIZE)
-    batches = random_windows(
-        TOKENS, batch_size=BATCH_SIZE, context_length=CONTEXT_LENGTH, device=world.device, seed=3
-    )
-    numbers = []
-
-    def backward(inputs: Tensor, targets: Tensor) -> Tensor:
-        loss = spread.loss(inputs, targets) / num_micro
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
-
-    for step in range(1, 7):
-        inputs, targets = (t[world.rank * rows : (world.rank + 1) * rows] for t in batches(step))
-        *first, last = zip(inputs.chunk(num_micro), targets.chunk(num_micro), strict=True)
-        with spread.accumulating():
-            losses = [backward(*micro_batch) for micro_batch in first]
-        losses.append(backward(*last))
-        norm = clip_grad_norm_(model.parameters(), 0.3)
-        assert type(norm) is Tensor  # and no shard of one
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        numbers.append(world.mean(torch.stack((torch.stack(losses).sum(), norm))).tolist())
-    return numbers
-
-
-KINDS: list[tuple[Parallel, str, int]] = [
-    ("ddp", "adamw", 1),
-    ("ddp", "muon", 2),
-    ("fsdp", "adamw", 2),
-    ("fsdp", "muon", 1),
-]
-
-
-def run_to(
-    world: World,
-    directory: Path,
-    how: Parallel,
-    stop_step: int | None = None,
-    *,
-    dropout: float = 0.0,
-    poison_step: int | None = None,
-) -> tuple[Tiny, list[list[int]]]:
-    """Train to step 12, or be stopped before it: by a signal to the last process, or by its loss.
-
-    Returns:
-        The model, and of each step done where its samples begin.
-    """
-    torch.manual_seed(0)
-    model = Tiny(dropout)
-    spread = parallelize(model, model.loss, world, how, units=model.layers)
-    torch.manual_seed(world.rank)  # for dropout, where there is any
-    windows = random_windows(
-        TOKENS,
-        batch_size=BATCH_SIZE,
-        context_length=CONTEXT_LENGTH,
-        device="cpu",
-        seed=3,
-        rank=world.rank,
-        world_size=world.size,
-    )
-    samples: list[list[int]] = []
-    stop = StopRequest()
-
-    def rate(step: int) -> float:
-        samples.append(windows.starts(step).tolist())
-        if step == stop_step and world.rank == world.size - 1:
-            stop.signal = signal.SIGTERM
-        return 0.02
-
-    def loss(inputs: Tensor, targets: Tensor) -> Tensor:
-        poisoned = len(samples) == poison_step and world.rank == world.size - 1
-        return spread.loss(inputs, targets) * (math.nan if poisoned else 1)
-
-    outcome = train(
-        LoopConfig(num_steps=12, eval_interval_steps=4, checkpoint_interval_steps=2),
-        model=model,
-        optimizer=AdamW(model.parameters(), 0.02, weight_decay=0.1),
-        schedule=rate,
-        batches=windows,
-        loss=loss,
-        evaluate=lambda _last: evaluate(
-            spread.loss,
-            TOKENS,
-            batch_size=5,
-            context_length=CONTEXT_LENGTH,
-            token_num_bytes=np.ones(VOCAB_SIZE, np.int64),
-            world=world,
-        ),
-        checkpoints=SharedCheckpoints(Checkpoints(directory / "checkpoints", keep_last=3), world),
-        sinks=[CsvSink(directory / "metrics.csv")] if world.is_main else [],
-        stop=stop,
-        average=WeightAverage(model, 0.5),
-        agree=world.mean,
-        accumulating=spread.accumulating,
-        world_size=world.size,
-    )
-    assert outcome.step == (stop_step or 12)  # all have stopped there
-    return model, samples
 
 
 def whole_state(model: Tiny) -> dict[str, list[float]]:
@@ -395,39 +229,6 @@ def test_torch_reads_our_shards(directory: Path, of_four: list[dict[str, Any]]) 
     theirs = {name: torch.zeros_like(tensor) for name, tensor in ours.items()}
     load(theirs, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=True)
     assert all(torch.equal(theirs[name], tensor) for name, tensor in ours.items())
-
-
-def test_a_batch_that_cannot_be_shared_is_refused_with_both_numbers() -> None:
-    with pytest.raises(ValueError, match=r"batch_size must be a multiple .* got 6 and 4: take 4 or 8, or"):
-        World(size=4).share_of(6)
-    with pytest.raises(ValueError, match="got 3 and 4: take 4, or"):
-        World(size=4).share_of(3)
-
-
-@pytest.mark.parametrize(
-    "environment",
-    [
-        {"RANK": "0"},
-        {"RANK": "4", "WORLD_SIZE": "4", "LOCAL_RANK": "0"},
-        {"RANK": "x", "WORLD_SIZE": "4", "LOCAL_RANK": "0"},
-        {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "1"},
-    ],
-)
-def test_a_place_that_is_none_is_refused(environment: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match=r"the environment names no place .*RANK=.*start them with torchrun"):
-        asked_for_processes(environment)
-
-
-@pytest.mark.parametrize(
-    ("device", "reason"), [("mps", "need the device cpu or cuda"), ("cuda:1", "takes the GPU")]
-)
-def test_a_device_that_cannot_be_shared_out_is_refused(
-    monkeypatch: pytest.MonkeyPatch, device: str, reason: str
-) -> None:
-    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match=reason), joined_world(device):
-        pass
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="wants two GPUs")

@@ -1,0 +1,37 @@
+import pytest
+
+from hornbook.trainer import World, joined_world
+from hornbook.trainer.distributed import asked_for_processes
+
+
+def test_a_batch_that_cannot_be_shared_is_refused_with_both_numbers() -> None:
+    with pytest.raises(ValueError, match=r"batch_size must be a multiple .* got 6 and 4: take 4 or 8, or"):
+        World(size=4).share_of(6)
+    with pytest.raises(ValueError, match="got 3 and 4: take 4, or"):
+        World(size=4).share_of(3)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"RANK": "0"},
+        {"RANK": "4", "WORLD_SIZE": "4", "LOCAL_RANK": "0"},
+        {"RANK": "x", "WORLD_SIZE": "4", "LOCAL_RANK": "0"},
+        {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "1"},
+    ],
+)
+def test_a_place_that_is_none_is_refused(environment: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"the environment names no place .*RANK=.*start them with torchrun"):
+        asked_for_processes(environment)
+
+
+@pytest.mark.parametrize(
+    ("device", "reason"), [("mps", "need the device cpu or cuda"), ("cuda:1", "takes the GPU")]
+)
+def test_a_device_that_cannot_be_shared_out_is_refused(
+    monkeypatch: pytest.MonkeyPatch, device: str, reason: str
+) -> None:
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=reason), joined_world(device):
+        pass
