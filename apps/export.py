@@ -22,6 +22,7 @@ from typing import Annotated
 import torch
 import tyro
 
+from hornbook.trainer import WhichCheckpoint
 from recipes.console import say
 from recipes.export import Dtype, Form, check_out, export
 from recipes.trained import load_run
@@ -33,11 +34,13 @@ class Flags:
     """What to write, and where."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Directory of a run; its newest checkpoint is taken."""
+    """Directory of a run."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """What to write: a new or empty directory, or for gguf a new file."""
     to: Form
     """The form."""
+    checkpoint: WhichCheckpoint = "latest"
+    """Which of the run's: latest, best (least validation loss; see --keep-best of training), or a step."""
     dtype: Dtype = "float32"
     """Of the weights; half precision takes half the room, and gguf has no bfloat16 here."""
 
@@ -45,7 +48,7 @@ class Flags:
 def main(flags: Flags) -> int:
     """Export, and say what was written."""
     check_out(flags.to, flags.out)
-    trained = load_run(flags.run, torch.device("cpu"))
+    trained = load_run(flags.run, torch.device("cpu"), flags.checkpoint)
     for path in export(trained, flags.to, flags.out, flags.dtype):
         say(f"{path}  {path.stat().st_size:,} bytes")
     return 0

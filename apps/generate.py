@@ -3,7 +3,7 @@
 Examples:
     uv run apps/generate.py --run runs/tinystories-demo-1a2b3c4d --prompt "Once upon a time"
     uv run apps/generate.py --run runs/tinystories-demo-1a2b3c4d --temperature 0 --max-tokens 100
-    uv run apps/generate.py --run runs/tinystories-demo-1a2b3c4d --num-samples 3 --seed 7 --stop "The end"
+    uv run apps/generate.py --run runs/tinystories-demo-1a2b3c4d --num-samples 3 --seed 7 --checkpoint best
 """
 
 import sys
@@ -13,6 +13,7 @@ from typing import Annotated
 
 import tyro
 
+from hornbook.trainer import WhichCheckpoint
 from recipes.console import printable, say
 from recipes.device import choose_device
 from recipes.sampling import TextOptions, stream_samples
@@ -26,6 +27,8 @@ class Flags:
 
     run: Path
     """Directory of a run."""
+    checkpoint: WhichCheckpoint = "latest"
+    """Which of the run's: latest, best (least validation loss; see --keep-best of training), or a step."""
     prompt: tuple[str, ...] = ("",)
     """Where to go on from, one or several; empty begins a new text."""
     num_samples: int = 1
@@ -40,7 +43,7 @@ def main(flags: Flags) -> int:
     if flags.num_samples < 1:
         msg = f"--num-samples must be at least 1, got {flags.num_samples}"
         raise ValueError(msg)
-    trained = load_run(flags.run, choose_device(flags.device))
+    trained = load_run(flags.run, choose_device(flags.device), flags.checkpoint)
     prompts = [prompt for prompt in flags.prompt for _ in range(flags.num_samples)]
     shown = -1
     for number, piece in stream_samples(trained, prompts, flags.options):

@@ -8,7 +8,7 @@ import torch
 
 from hornbook.bpe import Tokenizer
 from hornbook.nn import TransformerConfig, TransformerLM
-from hornbook.trainer import Checkpoints
+from hornbook.trainer import Checkpoints, WhichCheckpoint
 
 from .stories import END_OF_TEXT
 
@@ -23,11 +23,11 @@ class TrainedModel:
     step: int
 
 
-def load_run(directory: Path, device: torch.device) -> TrainedModel:
-    """Load the newest checkpoint of a run, verified, with its tokenizer.
+def load_run(directory: Path, device: torch.device, checkpoint: WhichCheckpoint = "latest") -> TrainedModel:
+    """Load a checkpoint of a run, the newest if not said otherwise, verified, with its tokenizer.
 
     Raises:
-        ValueError: If there is no run, no checkpoint, or a damaged one.
+        ValueError: If there is no run, no such checkpoint, or a damaged one.
     """
     config = directory / "config.json"
     if not config.is_file():
@@ -40,7 +40,7 @@ def load_run(directory: Path, device: torch.device) -> TrainedModel:
         raise ValueError(msg) from error
     tokenizer = Tokenizer.load(directory / "tokenizer")
     model = TransformerLM(model_shape(shape, tokenizer), device=device)
-    restored = Checkpoints(directory / "checkpoints").restore_weights(model)
+    restored = Checkpoints(directory / "checkpoints").restore_weights(model, checkpoint)
     if restored is None:
         msg = f"{directory} has no checkpoint yet"
         raise ValueError(msg)

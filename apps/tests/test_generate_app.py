@@ -86,6 +86,16 @@ def test_the_command_line_says_prompts_and_texts_in_order(
     assert said(capsys, run, "--prompt", "One day", "", "--num-samples=2", "--seed=3") == (0, text)
 
 
+def test_the_checkpoint_can_be_chosen(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    device = torch.device("cpu")
+    assert [load_run(run, device, which).step for which in ("latest", 10)] == [12, 10]
+    assert said(capsys, run, "--checkpoint=10") != said(capsys, run) == said(capsys, run, "--checkpoint=12")
+    code, text = said(capsys, run, "--checkpoint=11")
+    assert code == 2 and text.endswith("has no checkpoint of step 11, but of steps [10, 12]\n")
+    code, text = said(capsys, run, "--checkpoint=best")
+    assert code == 2 and "says how good it is" in text  # it was not trained with --keep-best
+
+
 def test_every_option_reaches_the_model(trained: TrainedModel) -> None:
     words = ["--run=r", "--temperature=0.5", "--top-k=7", "--top-p=0.6", "--min-p=0.01", "--max-tokens=3"]
     words += ["--repetition-penalty=1.1", "--stop", "a", "b", "--seed=9"]

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from hornbook.trainer import (
+    BadStep,
     BadStepFile,
     DivergedError,
     Evaluation,
@@ -163,6 +165,16 @@ def test_so_many_bad_steps_as_allowed_are_left_out_and_counted(tmp_path: Path) -
     assert [int(row[-1]) for row in rows[STEP - 2 : STEP + 2]] == [0, 1, 1, 2]
     with pytest.raises(DivergedError, match=f"step {STEP + 2}"):
         run(tmp_path / "one", {"max_skipped_steps": 1}, make_loss=make_loss)
+
+
+def test_what_is_written_of_bad_steps_goes_on_behind_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "bad_steps.jsonl"
+    record = BadStepFile(path, BATCHES.starts)
+    bad = BadStep(step=3, micro_losses=[math.nan], micro_batch_size=4, grad_norm=math.nan, lr=0.1)
+    record(bad)
+    path.write_text(path.read_text() + '{"step": 5, "gra')  # a kill
+    record(replace(bad, step=7))
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [3, 7]
 
 
 def test_what_overflows_in_float16_is_no_fault_while_a_smaller_factor_may_help(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from hornbook.trainer import Checkpoints, verify_checkpoint
+from hornbook.trainer import CheckpointError, Checkpoints, WhichCheckpoint, verify_checkpoint
 from hornbook.trainer.hashed_write import write_hashed
 from test_checkpoint import assert_same, trained
 
@@ -62,6 +62,45 @@ def test_the_best_ones_are_kept_beside_the_last(tmp_path: Path) -> None:
     assert [path.name[-1] for path in again.paths()] == ["2", "7"]
     with pytest.raises(ValueError, match="keep_best must be at least 0, got -1"):
         Checkpoints(tmp_path, keep_best=-1)
+
+
+def test_weights_are_those_of_the_checkpoint_asked_for(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep_last=4)
+    model, optimizer = trained(0)
+    assert checkpoints.restore_weights(model, "best") is None
+    checkpoints.save(1, model, optimizer, wallclock_seconds=0.0)
+    with pytest.raises(ValueError, match=r"no checkpoint .* says how good it is.* steps \[1\]"):
+        checkpoints.restore_weights(model, "best")
+    for step, loss in ((2, 3.0), (3, 1.0), (4, 2.0)):
+        with torch.no_grad():
+            next(iter(model.parameters())).fill_(step)
+        checkpoints.save(step, model, optimizer, wallclock_seconds=0.0, metric=loss)
+    choices: list[tuple[WhichCheckpoint, int]] = [("latest", 4), ("best", 3), (2, 2)]
+    for which, step in choices:
+        opened, _ = trained(1)
+        restored = checkpoints.restore_weights(opened, which)
+        assert restored is not None and restored.step == step
+        assert next(iter(opened.parameters())).flatten()[0] == step
+    with pytest.raises(ValueError, match=r"has no checkpoint of step 5, but of steps \[1, 2, 3, 4\]"):
+        checkpoints.restore_weights(model, 5)
+
+
+def test_a_damaged_checkpoint_that_was_asked_for_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoints = Checkpoints(tmp_path, keep_last=3)
+    for step in (1, 2, 3):
+        path = checkpoints.save(step, *trained(0), wallclock_seconds=0.0, metric=float(-step))
+    raw = bytearray((path / "model.safetensors").read_bytes())
+    raw[-1] ^= 1
+    (path / "model.safetensors").write_bytes(raw)
+    choices: tuple[WhichCheckpoint, ...] = (3, "best")
+    for which in choices:
+        with pytest.raises(CheckpointError, match=r"step-00000003/model.safetensors has changed"):
+            checkpoints.restore_weights(trained(0)[0], which)
+    (path / "state.json").unlink()  # now nobody knows that it was the best
+    assert checkpoints.best() == tmp_path / "step-00000002"
+    assert f"checkpoint not used: {path / 'state.json'} is missing" in caplog.text
 
 
 def test_a_damaged_one_does_not_count_among_those_that_are_kept(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What the children of the fork server do: each says what went wrong, and returns its exit code."""
 
 import logging
+import math
 import resource
 import signal
 import time
@@ -10,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from faults import points
-from hornbook.trainer import Checkpoints, CsvSink, load_checkpoint, run_directory, write_token_file
+from hornbook.trainer import (
+    BadStep,
+    BadStepFile,
+    Checkpoints,
+    CsvSink,
+    load_checkpoint,
+    run_directory,
+    write_token_file,
+)
 from hornbook.trainer.checkpoint_directory import restore_checkpoint
 from tiny_run import Bigram, adamw, run_in
 
@@ -61,6 +70,18 @@ def encode(path: str, most_file_bytes: int) -> int:
     try:
         chunks = (np.arange(1000) for _ in range(100))
         write_token_file(path, chunks, vocab_size=1000, tokenizer="t", text="x")
+    except OSError as error:
+        say(error)
+        return 2
+    return 0
+
+
+def record_bad_step(path: str, most_file_bytes: int) -> int:
+    """Write down an update that was left out where files can't be as large as its line."""
+    limit_files(most_file_bytes)
+    try:
+        record = BadStepFile(path, lambda step: np.arange(100))
+        record(BadStep(step=7, micro_losses=[math.nan], micro_batch_size=4, grad_norm=math.nan, lr=0.1))
     except OSError as error:
         say(error)
         return 2

@@ -5,7 +5,7 @@ from .activation_checkpointing import checkpoint_activations
 from .background_sink import BackgroundSink
 from .bad_steps import BadStep, BadStepFile, DivergedError
 from .batches import Batch, Batches, WindowBatches, epoch_windows, gather_windows, get_batch, random_windows
-from .checkpoint import Checkpoints, CheckpointStore
+from .checkpoint import Checkpoints, CheckpointStore, WhichCheckpoint
 from .checkpoint_directory import (
     CheckpointError,
     Restored,
@@ -73,6 +73,7 @@ __all__ = [
     "TokenManifest",
     "WandbSink",
     "WeightAverage",
+    "WhichCheckpoint",
     "WindowBatches",
     "World",
     "accumulate",

@@ -7,10 +7,16 @@ from pathlib import Path
 from .files import atomic_file, named_when_full
 
 
+def whole_lines(path: Path) -> list[str]:
+    """Return the lines of such a file, without their ends and without a last one that was cut by a kill."""
+    text = path.read_text(encoding="utf-8")
+    return text[: text.rfind("\n") + 1].splitlines()
+
+
 class AppendedFile:
     """Begins anew with the lines to keep, then takes more.
 
-    A kill can leave half a line at the end: who reads such a file leaves out a last line without its end.
+    A kill can leave half a line at the end: `whole_lines` leaves it out.
 
     Args:
         path: The file.

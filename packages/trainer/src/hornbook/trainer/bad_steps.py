@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import Module
 
+from .appended_file import AppendedFile, whole_lines
 from .shards import here
 
 logger = logging.getLogger(__name__)
@@ -94,7 +95,11 @@ class BadStepFile:
         self._starts = starts
 
     def __call__(self, bad: BadStep) -> None:
-        """Write the line and sync it: the process is likely to end."""
+        """Write the line and sync it: the process is likely to end.
+
+        Raises:
+            OSError: If the disk is full; the message names the file and the bytes needed.
+        """
         log_bad_step(bad)
         starts, size = self._starts(bad.step).tolist(), bad.micro_batch_size
         line = {
@@ -105,10 +110,11 @@ class BadStepFile:
             "micro_batch_size": size,
             "starts": [starts[first : first + size] for first in range(0, len(starts), size)],
         }
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        file = AppendedFile(self._path, whole_lines(self._path) if self._path.exists() else [])
+        try:
+            file.append(json.dumps(line))
+        finally:
+            file.close()
 
 
 def _json_number(value: float) -> float | str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from torch import Tensor
 from torch.nn import Module
@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"step-\d{8,}")
 _LATEST = "latest"
+
+WhichCheckpoint = Literal["latest", "best"] | int
+"""The newest, the one with the least validation loss, or the one of a step."""
 
 
 class CheckpointStore(Protocol):
@@ -150,8 +153,8 @@ class Checkpoints:
         return path
 
     def best(self) -> Path | None:
-        """Return the checkpoint with the least metric, None if none has one; damaged ones don't count."""
-        ranked = self._by_metric(self.paths())
+        """Return the checkpoint with the least metric, None if none has one; a damaged one is warned of."""
+        ranked = self._by_metric(self.paths(), log=logger.warning)
         return ranked[0] if ranked else None
 
     def save(
@@ -237,14 +240,33 @@ class Checkpoints:
             self._prune(restored.path)  # once more: a kill may have come between naming it and this
         return restored
 
-    def restore_weights(self, model: Module) -> Restored | None:
-        """Load the weights alone of the newest checkpoint that verifies, as for generation; like `restore`.
+    def restore_weights(self, model: Module, which: WhichCheckpoint = "latest") -> Restored | None:
+        """Load the weights alone of one checkpoint, verified, as for generation; None if there is none.
+
+        Args:
+            model: What they go into.
+            which: "latest", the newest that verifies, like `restore`; "best", the one with the least metric;
+                or the step of one.
 
         Raises:
-            CheckpointError: If there are checkpoints and none of them is whole.
+            CheckpointError: If there are checkpoints and none of them is whole, or the chosen one is not.
+            ValueError: If there are checkpoints and not the one asked for, or it is of another model.
         """
         self.wait()
-        return self._newest(lambda path: load_weights(path, model))
+        steps = [_step(path) for path in self.paths()]
+        if which == "latest" or not steps:
+            return self._newest(lambda path: load_weights(path, model))
+        path = self.best() if which == "best" else self.path_of(which)
+        if path is None:
+            msg = (
+                f"no checkpoint in {self.directory} says how good it is: they are saved where a run "
+                f"evaluates, and one is with keep_best; there are steps {steps}"
+            )
+            raise ValueError(msg)
+        if _step(path) not in steps:
+            msg = f"{self.directory} has no checkpoint of step {which}, but of steps {steps}"
+            raise ValueError(msg)
+        return load_weights(path, model)
 
     def _newest(self, load_from: Callable[[Path], Restored]) -> Restored | None:
         latest = self.latest()
@@ -307,8 +329,9 @@ class Checkpoints:
                 remove_directory(path)
         sync_directory(self.directory)
 
-    def _by_metric(self, paths: list[Path]) -> list[Path]:
-        metrics = {path: state["metric"] for path in paths if (state := _state_of(path)) is not None}
+    def _by_metric(self, paths: list[Path], log: Callable[..., None] = logger.debug) -> list[Path]:
+        states = {path: _state_of(path, log) for path in paths}
+        metrics = {path: state["metric"] for path, state in states.items() if state is not None}
         measured = [path for path, metric in metrics.items() if metric is not None]
         return sorted(measured, key=lambda path: (metrics[path], _step(path)))
 
@@ -334,8 +357,9 @@ def _step(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
 
 
-def _state_of(path: Path) -> Json | None:
+def _state_of(path: Path, log: Callable[..., None] = logger.debug) -> Json | None:
     try:
         return SavedCheckpoint(path).state
-    except CheckpointError:
+    except CheckpointError as error:
+        log("checkpoint not used: %s", error)
         return None

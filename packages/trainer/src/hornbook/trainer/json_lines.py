@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .appended_file import AppendedFile
+from .appended_file import AppendedFile, whole_lines
 from .evaluation import Evaluation
 from .logs import Row
 
@@ -40,9 +40,8 @@ class JsonLinesSink:
 
     def start(self, step: int) -> None:
         """Keep the whole lines up to `step` and open the file behind them."""
-        text = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
-        whole = text[: text.rfind("\n") + 1].splitlines()
-        kept = [line for line in whole if json.loads(line)["step"] <= step]
+        lines = whole_lines(self._path) if self._path.exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] <= step]
         self._file = AppendedFile(self._path, kept)
 
     def log(self, row: Row) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from .appended_file import AppendedFile
+from .appended_file import AppendedFile, whole_lines
 from .evaluation import Evaluation
 
 
@@ -100,9 +100,7 @@ def read_rows(path: str | os.PathLike[str]) -> list[list[str]]:
     Raises:
         ValueError: If the header is neither this version's nor an older one's.
     """
-    text = Path(path).read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    lines = list(csv.reader(whole.splitlines()))
+    lines = list(csv.reader(whole_lines(Path(path))))
     older = COLUMNS[: COLUMNS.index("skipped_steps") + 1]
     if lines and tuple(lines[0]) not in (COLUMNS, older):
         msg = f"{path} begins with {','.join(lines[0])!r}, expected {','.join(COLUMNS)!r}"
