@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from hornbook.trainer import (
+    COLUMNS,
     BadStep,
     BadStepFile,
     DivergedError,
@@ -162,7 +163,8 @@ def test_so_many_bad_steps_as_allowed_are_left_out_and_counted(tmp_path: Path) -
     assert [step for step, moved in enumerate(changed, 1) if not moved] == [STEP, STEP + 2]
     rows = read_rows(tmp_path / "two" / "metrics.csv")
     assert rows[STEP - 1][1] == "nan" and rows[STEP][1] != "nan"
-    assert [int(row[-1]) for row in rows[STEP - 2 : STEP + 2]] == [0, 1, 1, 2]
+    skipped = COLUMNS.index("skipped_steps")
+    assert [int(row[skipped]) for row in rows[STEP - 2 : STEP + 2]] == [0, 1, 1, 2]
     with pytest.raises(DivergedError, match=f"step {STEP + 2}"):
         run(tmp_path / "one", {"max_skipped_steps": 1}, make_loss=make_loss)
 

@@ -25,6 +25,17 @@ def test_a_place_that_is_none_is_refused(environment: dict[str, str]) -> None:
         asked_for_processes(environment)
 
 
+@pytest.mark.parametrize(("device", "chosen"), [("cuda:1", ["cuda:1"]), ("cuda", []), ("cpu", [])])
+def test_one_process_makes_the_gpu_that_was_named_the_current_one(
+    monkeypatch: pytest.MonkeyPatch, device: str, chosen: list[str]
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr("torch.cuda.set_device", lambda device: seen.append(str(device)))
+    with joined_world(device) as world:
+        assert (world.size, str(world.device)) == (1, device)
+    assert seen == chosen
+
+
 @pytest.mark.parametrize(
     ("device", "reason"), [("mps", "need the device cpu or cuda"), ("cuda:1", "takes the GPU")]
 )

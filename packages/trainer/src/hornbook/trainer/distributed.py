@@ -190,6 +190,9 @@ def joined_world(device: torch.device | str) -> Iterator[World]:
     device = torch.device(device)
     place = asked_for_processes()
     if place is None or place[1] == 1:
+        if device.type == "cuda" and device.index is not None:
+            # What asks torch for "the" GPU, such as which precisions it has, must not hear of another one.
+            torch.cuda.set_device(device)
         yield World(device=device)
         return
     rank, size, local_rank = place
