@@ -6,7 +6,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from hornbook.bpe.threads import ordered_map
+from hornbook.bpe.threads import Sideline, ordered_map
 
 
 @pytest.fixture(autouse=True)
@@ -14,6 +14,10 @@ def _no_thread_is_left_running() -> Iterator[None]:
     before = threading.active_count()
     yield
     assert threading.active_count() == before
+
+
+def is_caller() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 @pytest.mark.parametrize("num_threads", [1, 2, 5])
@@ -30,8 +34,10 @@ def test_results_come_in_the_order_of_the_items(num_threads: int) -> None:
 
 
 def test_several_threads_do_the_work_and_one_is_the_callers() -> None:
-    both_are_there = threading.Barrier(2, timeout=60)
-    assert all(n >= 0 for n in ordered_map(lambda _: both_are_there.wait(), range(10), 2))
+    all_are_there = threading.Barrier(3, timeout=60)
+    met = list(ordered_map(lambda _: (all_are_there.wait(), threading.get_ident()), range(12), 3))
+    assert len({thread for _, thread in met}) == 3
+    assert threading.get_ident() in {thread for _, thread in met}
     assert set(ordered_map(lambda _: threading.get_ident(), range(10), 1)) == {threading.get_ident()}
 
 
@@ -55,7 +61,7 @@ def test_the_first_error_is_raised_in_its_place_whoever_was_faster(num_threads: 
 
     def work(item: int) -> int:
         if item == 5:
-            if num_threads > 1:
+            if not is_caller():
                 later_failed.wait(timeout=60)
             msg = "the fifth"
             raise ValueError(msg)
@@ -95,18 +101,21 @@ def test_closing_drops_what_has_not_begun(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(Future, "cancel", cancel_and_tell)
     begun: list[int] = []
+    both_are_busy = threading.Event()
 
     def work(item: int) -> int:
         begun.append(item)
-        if item > 0:
-            dropped.wait(timeout=30)
+        if is_caller():  # because the others have enough: 0 and 1 begun, 2 and 3 waiting
+            both_are_busy.set()
+        else:
+            (both_are_busy if item == 0 else dropped).wait(timeout=30)
         return item
 
-    results = ordered_map(work, range(1_000), 2)
+    results = ordered_map(work, range(1_000), 3)
     assert next(results) == 0
     results.close()
     assert dropped.is_set()
-    assert len(begun) < 1 + 2 * 2
+    assert 3 not in begun
 
 
 def test_an_interrupt_stops_the_work() -> None:
@@ -117,3 +126,25 @@ def test_an_interrupt_stops_the_work() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         list(ordered_map(work, range(1_000), 2))
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_calls_on_the_sideline_keep_their_order_and_only_a_few_wait(num_threads: int) -> None:
+    done: list[int] = []
+    with Sideline(num_threads) as sideline:
+        for item in range(100):
+            sideline.do(done.append, item)
+            assert item - len(done) < 10
+        sideline.finish()
+        assert done == list(range(100))
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_an_error_on_the_sideline_reaches_the_caller(num_threads: int) -> None:
+    def fail(item: int) -> None:
+        msg = f"{item} failed"
+        raise ValueError(msg)
+
+    with pytest.raises(ValueError, match="^7 failed$"), Sideline(num_threads) as sideline:
+        sideline.do(fail, 7)
+        sideline.finish()

@@ -58,6 +58,7 @@ def encode_corpus(
         vocab_size=encoder.vocab_size,
         tokenizer=tokenizer,
         document_end=None if end_id is None else (document_end, end_id),
+        num_threads=threads,
     )
 
     def encode(block: sources.Block) -> tuple[sources.Block, TokenIds]:

@@ -72,25 +72,29 @@ def count_source(
 ) -> tuple[PackedCounts, int]:
     """The counts in no particular order, and the number of bytes of text.
 
-    The text is read in the caller's thread. Each thread has a counter of its own, which is added to the total
-    at the end, or when it is so large that several of them would take memory that matters.
+    The text is read in the caller's thread. Each thread has a counter of its own. At the end they are added to
+    the largest; or before, when one is so large that several of them would take memory that matters.
     """
     specials = SpecialTokens(dict.fromkeys(special_tokens, 0))
-    total = engine.new_counter(pattern, specials)
+    idle = [engine.new_counter(pattern, specials)]
+    total: engine.Counter | None = None
     adding = Lock()
-    idle = [total] if num_threads == 1 else []
 
     def count(block: Block) -> Block:
+        nonlocal total
         try:
             counter = idle.pop()  # one at most for each thread is ever made
         except IndexError:
             counter = engine.new_counter(pattern, specials)
         block.give(counter.add_text)
-        if counter is not total and len(counter) > _MOST_PRETOKENS:
-            with adding:
-                total.add_counts(counter.result())
-        else:
+        if num_threads == 1 or len(counter) <= _MOST_PRETOKENS:
             idle.append(counter)
+            return block
+        with adding:
+            if total is None:
+                total = counter
+            else:
+                total.add_counts(counter.result())
         return block
 
     num_bytes = 0
@@ -100,10 +104,11 @@ def count_source(
             num_bytes += len(block.text)
             if progress is not None:
                 progress("count", block.done, source.total)
-    for counter in idle:
-        if counter is not total:
-            total.add_counts(counter.result())
-    return total.result(), num_bytes
+    counters = sorted(idle if total is None else [*idle, total], key=len)
+    largest = counters.pop()
+    for counter in counters:
+        largest.add_counts(counter.result())
+    return largest.result(), num_bytes
 
 
 class PureCounter:
