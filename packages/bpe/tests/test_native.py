@@ -337,6 +337,33 @@ def test_long_pretokens_are_merged_exactly_in_any_order_of_merges() -> None:
             assert ours.encode(text, NO_SPECIALS).tolist() == theirs.encode(text, NO_SPECIALS).tolist()
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_pretokens_of_many_stretches_are_merged_as_one(seed: int) -> None:
+    # The core merges 16 KB at a time. In order: each merge makes what only later ones use.
+    draw = random.Random(seed)
+    letters = "abcdefgh"[: draw.choice([1, 2, 8])]
+    ids = {bytes([value]): value for value in range(256)}
+    known = [letter.encode() for letter in letters]
+    table: MergeTable = {}
+    for _ in range(60):
+        left, right = draw.choice(known[-9:]), draw.choice(known)
+        if left + right not in ids:
+            ids[left + right] = len(ids)
+            known.append(left + right)
+            table[ids[left], ids[right]] = (len(table), ids[left + right])
+    byte_ids = {value: value for value in range(256)}
+    ours = native.NativeEncoder(
+        LIBRARY, native.native_merges(LIBRARY, byte_ids, table), GPT2, np.dtype(np.uint16), 1000
+    )
+    theirs = PureEncoder(byte_ids, table, GPT2, np.dtype(np.uint16), 1000)
+    unit = "".join(draw.choices(letters, k=7))
+    for text in (unit * 9_000, "".join(draw.choices(letters, k=70_001)), letters[0] * 100_000):
+        assert (
+            ours.encode(text.encode(), NO_SPECIALS).tolist()
+            == theirs.encode(text.encode(), NO_SPECIALS).tolist()
+        )
+
+
 @pytest.mark.parametrize(
     "program",
     [

@@ -145,6 +145,10 @@ def test_an_error_on_the_sideline_reaches_the_caller(num_threads: int) -> None:
         msg = f"{item} failed"
         raise ValueError(msg)
 
-    with pytest.raises(ValueError, match="^7 failed$"), Sideline(num_threads) as sideline:
-        sideline.do(fail, 7)
-        sideline.finish()
+    def work() -> None:
+        with Sideline(num_threads) as sideline:
+            sideline.do(fail, 7)
+            sideline.finish()
+
+    with pytest.raises(ValueError, match=r"^7 failed$"):
+        work()

@@ -72,8 +72,8 @@ def count_source(
 ) -> tuple[PackedCounts, int]:
     """The counts in no particular order, and the number of bytes of text.
 
-    The text is read in the caller's thread. Each thread has a counter of its own. At the end they are added to
-    the largest; or before, when one is so large that several of them would take memory that matters.
+    The text is read in the caller's thread. Each thread has a counter of its own, and at the end they are
+    added up; or before, when one is so large that several of them would take memory that matters.
     """
     specials = SpecialTokens(dict.fromkeys(special_tokens, 0))
     idle = [engine.new_counter(pattern, specials)]

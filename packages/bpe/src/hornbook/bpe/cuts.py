@@ -41,9 +41,8 @@ class SafeCuts:
         # How much text around a cut tells whether it is safe: a wide space, a special token across it.
         self._bytes_before = max(3, longest - 1)
         self._bytes_after = max(1, longest)
-        self._candidates = []
-        if pattern.name in _SPACES:
-            self._candidates.append(_before_space(_SPACES[pattern.name]))
+        self._space = _before_space(_SPACES[pattern.name]) if pattern.name in _SPACES else None
+        self._candidates = [] if self._space is None else [self._space]
         if self._special_tokens:
             self._candidates.append(re.compile(b"|".join(map(re.escape, self._special_tokens))))
 
@@ -55,10 +54,15 @@ class SafeCuts:
         Special tokens are searched for only where no white space serves, because that takes longer.
         """
         for candidate in self._candidates:
+            is_space = candidate is self._space
             end = len(text)
             window = _FIRST_WINDOW_BYTES
             while end > self._bytes_before:
                 begin = max(self._bytes_before, end - window)
+                # A run of white space, which may be long, has none before white space: seen at once.
+                if is_space and text[begin - 1 : end].isspace():
+                    end, window = begin, 2 * window
+                    continue
                 # A candidate that begins in this window may reach into the one after it.
                 matches = candidate.finditer(text, begin, end + self._bytes_after - 1)
                 for match in reversed(list(matches)):

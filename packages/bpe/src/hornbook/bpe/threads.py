@@ -101,7 +101,7 @@ class Sideline:
             self._pool.shutdown(cancel_futures=True)
 
     def do(self, function: Callable[[_Item], None], item: _Item) -> None:
-        """Call `function(item)`, soon; an error of it may come from a later call of `do`, or from `finish`."""
+        """Call `function(item)`, soon; an error of it may come from a later `do`, or from `finish`."""
         if self._pool is None:
             function(item)
             return

@@ -148,7 +148,6 @@ int64_t hb_apply(const hb_merges *merges, hb_scratch *scratch, const uint8_t *by
     if (size <= SHORT_SIZE) return apply_short(merges, scratch->ids, bytes, (int)size);
     for (int64_t i = 0; i < size; i++)
         if (merges->byte_ids[bytes[i]] < 0) return missing_byte(merges, bytes);
-    if (hb_reserve_long(merges, scratch, size)) return HB_OUT_OF_MEMORY;
     const int64_t num_ids = hb_apply_long(merges, scratch, bytes, (int32_t)size);
     if (num_ids < 0) hb_scratch_free(scratch); /* what it left in the queue is nobody's */
     return num_ids;

@@ -61,10 +61,9 @@ void hb_scratch_free(hb_scratch *scratch);
  * HB_MISSING_BYTE - b. */
 int64_t hb_apply(const hb_merges *merges, hb_scratch *scratch, const uint8_t *bytes, int64_t size);
 
-/* apply_long.c: the same for pretokens of any size whose bytes are all in the vocabulary, once there is room:
- * scratch->ids for `size` ids, and what hb_reserve_long makes. Returns the number of ids or HB_OUT_OF_MEMORY. */
+/* apply_long.c: the same for pretokens of any size whose bytes are all in the vocabulary, once scratch->ids has room for
+ * `size`. Returns the number of ids or HB_OUT_OF_MEMORY. */
 int64_t hb_apply_long(const hb_merges *merges, hb_scratch *scratch, const uint8_t *bytes, int32_t size);
-int32_t hb_reserve_long(const hb_merges *merges, hb_scratch *scratch, int64_t size);
 void hb_queue_free(struct hb_queue *queue);
 
 #endif

@@ -32,6 +32,7 @@ struct hb_queue {
     } *lists;
     uint64_t *heap;
     int64_t heap_size, heap_room;
+    int32_t last; /* the node of the last token, when all is merged */
 };
 
 void hb_queue_free(struct hb_queue *queue) {
@@ -178,9 +179,7 @@ static int32_t merge_at(const hb_merges *merges, struct hb_queue *queue, node *a
     return 0;
 }
 
-int32_t hb_reserve_long(const hb_merges *merges, hb_scratch *scratch, int64_t size) {
-    if (!scratch->queue && !(scratch->queue = queue_new(merges))) return HB_OUT_OF_MEMORY;
-    struct hb_queue *const queue = scratch->queue;
+static int32_t reserve_nodes(struct hb_queue *queue, int64_t size) {
     /* More than places ever fill: to make room later is to copy them all. */
     if (queue->lists && reserve_chunks(queue, size / 4 + 256)) return HB_OUT_OF_MEMORY;
     if (size <= queue->num_nodes) return 0;
@@ -192,15 +191,17 @@ int32_t hb_reserve_long(const hb_merges *merges, hb_scratch *scratch, int64_t si
     return 0;
 }
 
-int64_t hb_apply_long(const hb_merges *merges, hb_scratch *scratch, const uint8_t *bytes, int32_t size) {
-    struct hb_queue *const queue = scratch->queue;
+/* Merges all of a stretch; `ids` has room for `size`. Returns the number of ids or HB_OUT_OF_MEMORY. */
+static int64_t apply_stretch(const hb_merges *merges, struct hb_queue *queue, const uint8_t *bytes, int32_t size,
+                             int32_t *ids) {
+    if (reserve_nodes(queue, size)) return HB_OUT_OF_MEMORY;
     node *const nodes = queue->nodes;
     for (int32_t i = 0; i < size; i++) {
         const int32_t rank = i + 1 < size ? merges->byte_ranks[bytes[i] << 8 | bytes[i + 1]] : HB_NO_RANK;
         nodes[i] = (node){merges->byte_ids[bytes[i]], rank, i + 1, i - 1};
         if (push_place(queue, rank, i)) return HB_OUT_OF_MEMORY;
     }
-    int32_t *const places = scratch->ids; /* not needed for the ids before the end */
+    int32_t *const places = ids; /* not needed for the ids before the end */
     while (queue->heap_size) {
         const uint64_t item = pop(queue);
         const int32_t rank = (int32_t)(item >> 32);
@@ -214,6 +215,45 @@ int64_t hb_apply_long(const hb_merges *merges, hb_scratch *scratch, const uint8_
         }
     }
     int64_t num_ids = 0;
-    for (int32_t i = 0; i < size; i = nodes[i].after) scratch->ids[num_ids++] = nodes[i].id;
+    for (int32_t i = 0; i < size; i = nodes[i].after) {
+        ids[num_ids++] = nodes[i].id;
+        queue->last = i;
+    }
     return num_ids;
+}
+
+/* A pretoken longer than a stretch is merged stretch by stretch, all of which the second cache holds. Each begins with
+ * a token near the end of the one before. If that token comes out again, the tokens before it and those from it on
+ * are the result for both stretches together; if not, or if a stretch is only a few tokens, stretches must be longer.
+ *
+ * Why that is exact, if the merges are in order: then tokens are the result for their bytes if and only if each pair of
+ * neighbours is the result for theirs. For merges happen in the order of their ranks, and the first one across the
+ * border of two tokens would depend on nothing but what the two are made of; so it would happen were they alone. And
+ * every pair of neighbours stands in one of the two stretches. */
+enum { STRETCH = 1 << 14, TOKENS_AGAIN = 16 };
+
+int64_t hb_apply_long(const hb_merges *merges, hb_scratch *scratch, const uint8_t *bytes, int32_t size) {
+    if (!scratch->queue && !(scratch->queue = queue_new(merges))) return HB_OUT_OF_MEMORY;
+    struct hb_queue *const queue = scratch->queue;
+    int32_t stretch = merges->is_ordered ? STRETCH : size, place = 0;
+    int64_t num_ids = 0;      /* before `place` */
+    int32_t expected = -1;    /* the token at `place`, if it is known */
+    for (;;) {
+        const int32_t left = size - place, length = left < stretch ? left : stretch;
+        int32_t *const ids = scratch->ids + num_ids;
+        const int64_t num_more = apply_stretch(merges, queue, bytes + place, length, ids);
+        if (num_more < 0) return num_more;
+        const int is_as_expected = expected < 0 || ids[0] == expected;
+        if (is_as_expected && length == left) return num_ids + num_more;
+        if (!is_as_expected || num_more < 2 * TOKENS_AGAIN) {
+            stretch = size / 4 < stretch ? size : 4 * stretch;
+            place = 0, num_ids = 0, expected = -1;
+            continue;
+        }
+        int32_t at = queue->last;
+        for (int i = 1; i < TOKENS_AGAIN; i++) at = queue->nodes[at].before;
+        num_ids += num_more - TOKENS_AGAIN;
+        expected = scratch->ids[num_ids];
+        place += at;
+    }
 }
