@@ -178,9 +178,9 @@ def test_layers_use_the_fused_forms_where_nothing_is_compiled(monkeypatch: pytes
     model, called = TransformerLM(config), Counter[str]()
 
     def counted(name: str, fused: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def count(*inputs: Any) -> Tensor:
+        def count(*inputs: Any, **named: Any) -> Tensor:
             called[name] += 1
-            return fused(*inputs)
+            return fused(*inputs, **named)
 
         return count
 

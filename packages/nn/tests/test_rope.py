@@ -73,6 +73,18 @@ def test_positions_may_differ_within_the_batch() -> None:
         torch.testing.assert_close(together[i], rope(x[i], positions[i]))
 
 
+def test_a_pass_looks_up_its_angles_once_for_all_layers() -> None:
+    config = TransformerConfig(vocab_size=9, context_length=50, num_layers=5, d_model=8, num_heads=1, d_ff=8)
+    model, at = TransformerLM(config), RotaryEmbedding.at
+    with patch.object(RotaryEmbedding, "at", autospec=True, side_effect=at) as look_up:
+        model(torch.tensor([1, 2, 3]))
+    assert look_up.call_count == 1
+    # A layer by itself looks them up for itself.
+    layer, x, places = model.layers[2].get_submodule("attn"), torch.randn(2, 3, 8), torch.tensor([4, 9, 2])
+    assert torch.equal(layer(x, places), layer(x, rotate=model.rope.at(places.unsqueeze(-2))))
+    assert not torch.allclose(layer(x, places), layer(x))
+
+
 def test_gradient_is_that_of_finite_differences() -> None:
     rope = RotaryEmbedding(100.0, 4, 20, dtype=DOUBLE)
     x = torch.randn(3, 4, dtype=DOUBLE, requires_grad=True)

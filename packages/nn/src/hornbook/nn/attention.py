@@ -10,7 +10,7 @@ from .attention_kernels import attention_kernel
 from .cache import LayerCache
 from .config import Attention
 from .linear import Linear
-from .rope import RotaryEmbedding
+from .rope import RotaryEmbedding, Rotation
 from .shortcuts import FirstValue
 
 
@@ -99,6 +99,7 @@ class CausalSelfAttention(Module):
         mask: Bool[Tensor, "... seq keys"] | None = None,
         cache: LayerCache | None = None,
         first_value: FirstValue | None = None,
+        rotate: Rotation | None = None,
     ) -> Float[Tensor, "*batch seq d_model"]:
         """Mix the positions.
 
@@ -110,6 +111,8 @@ class CausalSelfAttention(Module):
             cache: Holds the keys and values of the positions before these, and takes those of these.
             first_value: Takes the values of the first layer and hands them to those that have a
                 `value_residual`; without it such a layer mixes its values with themselves.
+            rotate: What `rope.at` gives for these positions, with an axis for the heads, where it has been
+                looked up already.
         """
         query = split_heads(self.q_proj(x), self.num_heads)
         key = split_heads(self.k_proj(x), self.num_kv_heads)
@@ -119,11 +122,12 @@ class CausalSelfAttention(Module):
         if self.k_norm is not None:
             key = self.k_norm(key)
         if self.rope is not None:
-            if positions is None:
-                start = 0 if cache is None else cache.length
-                positions = torch.arange(start, start + x.shape[-2], device=x.device)
-            positions = positions.unsqueeze(-2)  # the same for all heads
-            query, key = self.rope(query, positions), self.rope(key, positions)
+            if rotate is None:
+                if positions is None:
+                    start = 0 if cache is None else cache.length
+                    positions = torch.arange(start, start + x.shape[-2], device=x.device)
+                rotate = self.rope.at(positions.unsqueeze(-2))  # the same for all heads
+            query, key = rotate(query), rotate(key)
         if self.value_residual is not None:
             value = self.value_residual(value, value if first_value is None else first_value.value)
         elif first_value is not None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from .cache import LayerCache
+from .rope import Rotation
 from .shortcuts import FirstValue
 
 Map = Callable[[Tensor], Tensor]
@@ -97,6 +98,7 @@ class TransformerBlock(Module):
         mask: Bool[Tensor, "... seq keys"] | None = None,
         cache: LayerCache | None = None,
         first_value: FirstValue | None = None,
+        rotate: Rotation | None = None,
     ) -> Float[Tensor, "*batch seq d_model"]:
         """Add to the stream.
 
@@ -107,8 +109,11 @@ class TransformerBlock(Module):
             mask: True where a position may attend to another; None is causal.
             cache: Keys and values of the positions before these.
             first_value: The values of the first layer.
+            rotate: The rotation by these positions.
         """
         if self.embedding_shortcut is not None:
             x = self.embedding_shortcut(x, x if embedding is None else embedding)
-        attend = partial(self.attn, positions=positions, mask=mask, cache=cache, first_value=first_value)
+        attend = partial(
+            self.attn, positions=positions, mask=mask, cache=cache, first_value=first_value, rotate=rotate
+        )
         return self.residual(self.residual(x, attend, self.ln1), self.ffn, self.ln2)

@@ -1,6 +1,8 @@
 """Rotary position embedding."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float, Int
@@ -9,6 +11,9 @@ from torch.nn import Module
 
 from ._checks import check_positive_finite, check_positive_int, check_rotary_head_dim
 from .fused_rope import fused_rotate_pairs
+
+Rotation: TypeAlias = Callable[[Tensor], Tensor]
+"""Rotates queries or keys, (*batch, seq, head_dim), each at its own position."""
 
 
 def rotate_pairs(
@@ -114,12 +119,28 @@ class RotaryEmbedding(Module):
         Raises:
             ValueError: If a position is negative or too large, on the CPU.
         """
-        cos, sin = self._at(self.cos, positions), self._at(self.sin, positions)
+        return self.at(positions)(x)
+
+    def at(self, positions: Int[Tensor, "... seq"]) -> Rotation:
+        """Look up the angles of some positions once, to rotate many tensors by them.
+
+        Args:
+            positions: As for a call.
+
+        Raises:
+            ValueError: If a position is negative or too large, on the CPU.
+
+        Example:
+            >>> rotate = RotaryEmbedding(10_000.0, head_dim=2, context_length=4).at(torch.tensor([0]))
+            >>> rotate(torch.tensor([[1.0, 0.0]]))
+            tensor([[1., 0.]])
+        """
+        cos, sin = self._rows(self.cos, positions), self._rows(self.sin, positions)
         # The compiler has no complex numbers, and needs none to make it one pass.
         compute = rotate_pairs if torch.compiler.is_compiling() else fused_rotate_pairs
-        return compute(x, cos, sin)
+        return partial(compute, cos=cos, sin=sin)
 
-    def _at(self, table: Tensor, positions: Tensor) -> Tensor:
+    def _rows(self, table: Tensor, positions: Tensor) -> Tensor:
         try:
             # Not table[positions]: that would take position -1 for the last.
             rows = table.index_select(0, positions.flatten())

@@ -88,6 +88,7 @@ class TransformerLM(Module):
             _block(config, rope, is_first=layer == 0, device=device, dtype=dtype)
             for layer in range(config.num_layers)
         )
+        self.rope = rope
         # After post-norm blocks the stream is normalized already.
         self.ln_final = (
             RMSNorm(config.d_model, config.norm_eps, device=device, dtype=dtype)
@@ -155,6 +156,8 @@ class TransformerLM(Module):
         if positions is None:
             positions = torch.arange(start, end, device=token_ids.device)
         x = embedding = self.token_embeddings(token_ids)
+        # Looked up once for all layers and heads.
+        rotate = None if self.rope is None else self.rope.at(positions.unsqueeze(-2))
         first_value = FirstValue() if self.config.value_residual else None
         for layer, block in enumerate(self.layers):
             x = block(
@@ -164,6 +167,7 @@ class TransformerLM(Module):
                 mask=mask,
                 cache=None if cache is None else cache.layers[layer],
                 first_value=first_value,
+                rotate=rotate,
             )
         final: Float[Tensor, "*batch seq d_model"] = self.ln_final(x)
         return final

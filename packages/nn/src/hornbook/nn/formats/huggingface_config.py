@@ -95,7 +95,8 @@ def read_config(content: Json) -> TransformerConfig:
     if head_dim not in (None, config.head_dim):
         msg = (
             f"head_dim must be hidden_size / num_attention_heads, {config.d_model} / {config.num_heads} ="
-            f" {config.head_dim}, got {head_dim!r}: such heads are not supported"
+            f" {config.head_dim}, got {head_dim!r}: other widths are not supported; take a model of another"
+            " size, most have heads of that width"
         )
         raise ValueError(msg)
     return config
