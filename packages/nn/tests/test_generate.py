@@ -253,6 +253,23 @@ def test_bad_arguments_are_refused_by_the_call(
         Generation(model, **valid | arguments)
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_arguments_of_the_wrong_kind_are_refused_by_name(model: TransformerLM) -> None:
+    with pytest.raises(TypeError, match=r"sampling must be a Sampling, got {'top_k': 1} of type dict"):
+        generate(model, [1], max_tokens=1, sampling={"top_k": 1})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="prompts must be a list, one entry for each text, got <generator"):
+        generate_batch(model, ([i] for i in range(3)), max_tokens=1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="seeds must be a list, one entry for each text, got 1"):
+        generate_batch(model, [[1]], max_tokens=1, seeds=1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="the model is on the meta device and has no values"):
+        generate(TransformerLM(CONFIG, device="meta"), [1], max_tokens=1)
+
+
+def test_rows_without_a_number_each_are_refused() -> None:
+    with pytest.raises(ValueError, match="there must be a number for each row, got 1 for 2"):
+        draw_tokens(torch.zeros(2, 3), Sampling(), [0.5])
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_generates_what_the_cpu_generates() -> None:
     model = TransformerLM(EVERYTHING, dtype=torch.float64)

@@ -81,6 +81,7 @@ def test_a_pass_looks_up_its_angles_once_for_all_layers() -> None:
     assert look_up.call_count == 1
     # A layer by itself looks them up for itself.
     layer, x, places = model.layers[2].get_submodule("attn"), torch.randn(2, 3, 8), torch.tensor([4, 9, 2])
+    assert model.rope is not None
     assert torch.equal(layer(x, places), layer(x, rotate=model.rope.at(places.unsqueeze(-2))))
     assert not torch.allclose(layer(x, places), layer(x))
 

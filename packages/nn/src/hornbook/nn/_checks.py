@@ -4,6 +4,9 @@ import math
 import sys
 from typing import get_args
 
+import torch
+from torch import Tensor
+
 
 def check_positive_int(name: str, value: object) -> None:
     """Refuse anything but an int above zero; True and 4.0 are mistakes, not sizes."""
@@ -25,11 +28,21 @@ def check_positive_finite(name: str, value: object) -> None:
         raise ValueError(msg)
 
 
-def check_not_negative(name: str, value: float) -> None:
-    """Refuse anything below zero, infinity and NaN."""
+def check_not_negative(name: str, value: object) -> None:
+    """Refuse anything but a finite number that is not below zero."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        msg = f"{name} must be a number, got {value!r} of type {type(value).__name__}"
+        raise TypeError(msg)
     if not 0 <= value < math.inf:
         msg = f"{name} must be at least 0 and finite, got {value}"
         raise ValueError(msg)
+
+
+def check_ids(name: str, ids: Tensor) -> None:
+    """Refuse a dtype that torch does not look up by."""
+    if ids.dtype not in (torch.int64, torch.int32):
+        msg = f"{name} must be torch.int64 or torch.int32, got {ids.dtype}: {name}.long() makes them so"
+        raise TypeError(msg)
 
 
 def check_choice(name: str, value: object, literal: object) -> None:

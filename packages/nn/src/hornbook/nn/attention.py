@@ -113,7 +113,14 @@ class CausalSelfAttention(Module):
                 `value_residual`; without it such a layer mixes its values with themselves.
             rotate: What `rope.at` gives for these positions, with an axis for the heads, where it has been
                 looked up already.
+
+        Raises:
+            TypeError: If the mask is not bool.
         """
+        if mask is not None and mask.dtype != torch.bool:
+            # torch's kernel would add numbers to the scores, and a mask of ones would hide nothing.
+            msg = f"mask must be torch.bool, True where a position may attend to another, got {mask.dtype}"
+            raise TypeError(msg)
         query = split_heads(self.q_proj(x), self.num_heads)
         key = split_heads(self.k_proj(x), self.num_kv_heads)
         value = split_heads(self.v_proj(x), self.num_kv_heads)

@@ -1,5 +1,6 @@
 """Two ways to compute causal attention with one meaning: written out, and by torch's fused kernel."""
 
+import math
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -111,9 +112,9 @@ def fused_attention(
     if mask is None and 1 < queries < keys:
         mask = causal_mask(queries, keys, device=query.device)
     if mask is not None:
-        mask = mask.expand(*leading, queries, keys).reshape(-1, 1, queries, keys)
-    # The kernels want exactly one batch axis.
-    query, key, value = (x.reshape(-1, *x.shape[-3:]) for x in (query, key, value))
+        mask = mask.expand(*leading, queries, keys).reshape(math.prod(leading), 1, queries, keys)
+    # The kernels want exactly one batch axis. (Its size is given: -1 would not do where nothing is in them.)
+    query, key, value = (x.reshape(math.prod(leading), *x.shape[-3:]) for x in (query, key, value))
     mixed = torch_attention(
         query, key, value, mask, is_causal=causal, enable_gqa=query.shape[1] != key.shape[1]
     )

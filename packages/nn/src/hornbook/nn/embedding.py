@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import Module, Parameter
 
-from ._checks import check_positive_int
+from ._checks import check_ids, check_positive_int
 from .init import truncated_normal
 
 
@@ -48,9 +48,11 @@ class Embedding(Module):
         """Return the rows of the table.
 
         Raises:
+            TypeError: If the ids are not int64 or int32.
             ValueError: If an id is negative or too large, on the CPU. On a GPU the kernel asserts instead: to
                 raise here, Python would have to wait for the device on every step.
         """
+        check_ids("token_ids", token_ids)
         try:
             # Not weight[token_ids]: that would take id -1 for the last row.
             rows = self.weight.index_select(0, token_ids.flatten())

@@ -36,10 +36,10 @@ class Generation(Iterator[list[int | None]]):
             global generator, so that `torch.manual_seed` decides.
 
     Raises:
-        TypeError: If an id, a seed or `max_tokens` is not an integer.
-        ValueError: If there is no prompt, a prompt is empty, an id is not in the vocabulary, `max_tokens` is
-            negative, seeds are out of range or not as many as prompts, or `top_k` is more than the
-            vocabulary; and by a step, if the model's scores are not finite.
+        TypeError: If an id, a seed or `max_tokens` is not an integer, or another argument of the wrong type.
+        ValueError: If the model is on the meta device, there is no prompt, a prompt is empty, an id is not in
+            the vocabulary, `max_tokens` is negative, seeds are out of range or not as many as prompts, or
+            `top_k` is more than the vocabulary; and by a step, if the model's scores are not finite.
 
     Example:
         >>> from hornbook.nn import TransformerConfig
@@ -60,6 +60,16 @@ class Generation(Iterator[list[int | None]]):
         stop_ids: Sequence[int] = (),
         seeds: Sequence[int] | None = None,
     ) -> None:
+        if not isinstance(sampling, Sampling):
+            msg = f"sampling must be a Sampling, got {sampling!r} of type {type(sampling).__name__}"
+            raise TypeError(msg)
+        for name, given in (("prompts", prompts), ("seeds", () if seeds is None else seeds)):
+            if not hasattr(given, "__len__"):
+                msg = f"{name} must be a list, one entry for each text, got {given!r}"
+                raise TypeError(msg)
+        if model.lm_head.weight.is_meta:
+            msg = "the model is on the meta device and has no values: use to_empty and load_state_dict first"
+            raise ValueError(msg)
         vocab_size = model.config.vocab_size
         if len(prompts) == 0:
             msg = "there is no prompt: give at least one"
@@ -253,10 +263,11 @@ def generate_batch(
         >>> [len(ids) for ids in generate_batch(model, [[1, 2, 3], [4]], max_tokens=5)]
         [5, 5]
     """
-    texts: list[list[int]] = [[] for _ in prompts]
-    for step in Generation(
+    steps = Generation(
         model, prompts, max_tokens=max_tokens, sampling=sampling, stop_ids=stop_ids, seeds=seeds
-    ):
+    )
+    texts: list[list[int]] = [[] for _ in prompts]
+    for step in steps:
         for text, token_id in zip(texts, step, strict=True):
             if token_id is not None:
                 text.append(token_id)

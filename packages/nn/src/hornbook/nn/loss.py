@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ._checks import check_choice, check_not_negative, check_positive_int
+from ._checks import check_choice, check_ids, check_not_negative, check_positive_finite, check_positive_int
 from ._first_order import first_order
 from .functional import at_least_float32, softcap
 
@@ -37,6 +37,7 @@ def cross_entropy(
             Chowdhery et al., 2022, with 1e-4).
 
     Raises:
+        TypeError: If the targets are not int64 or int32, `ignore_index` not an int or `z_loss` not a number.
         ValueError: If the shapes do not fit, `reduction` is unknown, it is "mean" and there is no target,
             `z_loss` is negative or not finite or, on the CPU, a target is not in the vocabulary.
 
@@ -46,7 +47,7 @@ def cross_entropy(
     """
     check_choice("reduction", reduction, Reduction)
     check_not_negative("z_loss", z_loss)
-    _check_targets(logits, targets, reduction, "logits")
+    _check_targets(logits, targets, reduction, ignore_index, "logits")
     losses = _losses(logits, targets, ignore_index, z_loss)
     return _reduced(losses, targets, reduction, ignore_index)
 
@@ -83,8 +84,8 @@ def linear_cross_entropy(
         chunk_size: Tokens at a time. None: 512 on the CPU, 4096 elsewhere.
 
     Raises:
-        TypeError: If `chunk_size` is not an int.
-        ValueError: As for `cross_entropy`; if `chunk_size` is not positive.
+        TypeError: As for `cross_entropy`; if `chunk_size` is not an int or `logit_softcap` not a number.
+        ValueError: As for `cross_entropy`; if `chunk_size` or `logit_softcap` is not positive.
 
     Example:
         >>> hidden, head = torch.randn(2, 5, 16), torch.zeros(8, 16)
@@ -93,7 +94,13 @@ def linear_cross_entropy(
     """
     check_choice("reduction", reduction, Reduction)
     check_not_negative("z_loss", z_loss)
-    _check_targets(hidden, targets, reduction, "hidden")
+    _check_targets(hidden, targets, reduction, ignore_index, "hidden")
+    if logit_softcap is not None:
+        check_positive_finite("logit_softcap", logit_softcap)
+    if weight.ndim != 2 or weight.shape[1] != hidden.shape[-1]:
+        shapes = f"{tuple(weight.shape)} and {tuple(hidden.shape)}"
+        msg = f"weight must be (vocab, d_model), with hidden's last axis as d_model, got shapes {shapes}"
+        raise ValueError(msg)
     if chunk_size is None:
         # A chunk costs 2 vocab d_model numbers of traffic to add to the weight's gradient and 6 vocab d_model
         # FLOPs a token. With 15 FLOPs in the time of a byte (CPU) the first is 4 % of the second at 512
@@ -267,7 +274,14 @@ def _num_counted(targets: Tensor, ignore_index: int | None) -> Tensor | int:
     return targets.numel() if ignore_index is None else (targets != ignore_index).sum()
 
 
-def _check_targets(x: Tensor, targets: Tensor, reduction: Reduction, name: str) -> None:
+def _check_targets(x: Tensor, targets: Tensor, reduction: Reduction, ignore_index: object, name: str) -> None:
+    if x.ndim == 0:
+        msg = f"{name} must have a last axis of scores or features, got the shape ()"
+        raise ValueError(msg)
+    check_ids("targets", targets)
+    if ignore_index is not None and (isinstance(ignore_index, bool) or not isinstance(ignore_index, int)):
+        msg = f"ignore_index must be an int, got {ignore_index!r} of type {type(ignore_index).__name__}"
+        raise TypeError(msg)
     if targets.shape != x.shape[:-1]:
         shapes = f"{tuple(targets.shape)} and {tuple(x.shape)}"
         msg = f"targets must have the shape of {name} without the last axis, got {shapes}"

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import Module
 
-from ._checks import check_positive_finite, check_positive_int, check_rotary_head_dim
+from ._checks import check_ids, check_positive_finite, check_positive_int, check_rotary_head_dim
 from .fused_rope import fused_rotate_pairs
 
 Rotation: TypeAlias = Callable[[Tensor], Tensor]
@@ -128,6 +128,7 @@ class RotaryEmbedding(Module):
             positions: As for a call.
 
         Raises:
+            TypeError: If the positions are not int64 or int32.
             ValueError: If a position is negative or too large, on the CPU.
 
         Example:
@@ -135,6 +136,7 @@ class RotaryEmbedding(Module):
             >>> rotate(torch.tensor([[1.0, 0.0]]))
             tensor([[1., 0.]])
         """
+        check_ids("positions", positions)
         cos, sin = self._rows(self.cos, positions), self._rows(self.sin, positions)
         # The compiler has no complex numbers, and needs none to make it one pass.
         compute = rotate_pairs if torch.compiler.is_compiling() else fused_rotate_pairs

@@ -152,13 +152,16 @@ def draw_tokens(
         The ids; -1 for a row whose scores have no finite greatest, which NaN anywhere in it makes so.
 
     Raises:
-        ValueError: If `top_k` is more than the vocabulary.
+        ValueError: If `top_k` is more than the vocabulary, or there is not a number for each row.
 
     Example:
         >>> logits = torch.tensor([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]]).log()
         >>> draw_tokens(logits, Sampling(), uniforms=[0.4, 0.6])
         tensor([0, 1])
     """
+    if len(uniforms) != len(logits):
+        msg = f"there must be a number for each row, got {len(uniforms)} for {len(logits)}"
+        raise ValueError(msg)
     if sampling.temperature == 0:
         penalized = _penalized(logits, sampling, seen)
         greatest, ids = penalized.max(-1)

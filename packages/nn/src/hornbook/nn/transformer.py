@@ -125,7 +125,9 @@ class TransformerLM(Module):
             cache: Holds what went before; takes these as well.
 
         Raises:
-            ValueError: If the input is longer than the context or, on the CPU, an id not in the vocabulary.
+            TypeError: If ids or positions are not int64 or int32, or the mask is not bool.
+            ValueError: If the input has no axis, is longer than the context or has other positions than ids
+                or, on the CPU, an id is not in the vocabulary.
         """
         return self._logits(self.hidden(token_ids, positions, mask=mask, cache=cache))
 
@@ -146,8 +148,12 @@ class TransformerLM(Module):
             cache: Holds what went before.
 
         Raises:
-            ValueError: If the input is longer than the context or, on the CPU, an id not in the vocabulary.
+            TypeError: As for a call.
+            ValueError: Likewise.
         """
+        if token_ids.ndim == 0:
+            msg = f"token_ids must have an axis of positions, got one id: {token_ids!r}"
+            raise ValueError(msg)
         start = 0 if cache is None else cache.length
         end = start + token_ids.shape[-1]
         if end > self.config.context_length:
@@ -155,6 +161,10 @@ class TransformerLM(Module):
             raise ValueError(msg)
         if positions is None:
             positions = torch.arange(start, end, device=token_ids.device)
+        elif positions.shape[-1:] != token_ids.shape[-1:]:
+            shapes = f"{tuple(positions.shape)} and {tuple(token_ids.shape)}"
+            msg = f"positions must be as many as token_ids along the last axis, got shapes {shapes}"
+            raise ValueError(msg)
         x = embedding = self.token_embeddings(token_ids)
         # Looked up once for all layers and heads.
         rotate = None if self.rope is None else self.rope.at(positions.unsqueeze(-2))

@@ -40,6 +40,13 @@ def require_count(name: str, value: object) -> None:
         raise ValueError(msg)
 
 
+def require_flag(name: str, value: object) -> None:
+    """Refuse all but True and False."""
+    if not isinstance(value, bool):
+        msg = f"{name} must be True or False, got {value!r}"
+        raise TypeError(msg)
+
+
 def params_with_grads(optimizer: str, group: Mapping[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
     """A group's parameters with gradient, and these gradients; sparse and complex ones are refused."""
     params: list[Tensor] = [param for param in group["params"] if param.grad is not None]

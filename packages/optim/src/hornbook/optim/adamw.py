@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ._checks import params_with_grads, require_number
+from ._checks import params_with_grads, require_flag, require_number
 from ._fused_adamw import Numbers, fused_adamw_
 from ._optimizer import CheckedOptimizer
 from ._shards import all_local
@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 Batch: TypeAlias = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor], list[Numbers]]
 """Parameters of one group, their gradients, their moments, and the numbers that go with each."""
+
+ADAMW_STATE = {"step", "exp_avg", "exp_avg_sq"}
 
 _SLICE = 2**18  # numbers; a fourth to four times of it is within 20 % of the time
 
@@ -94,11 +96,15 @@ class AdamW(CheckedOptimizer):
         weight_decay: float = 0.01,
         fused: bool = False,
     ) -> None:
+        require_flag("fused", fused)
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
         self.fused = fused
 
     def _check_group(self, group: Mapping[str, Any]) -> None:
         check_adamw_group(group)
+
+    def _state_names(self, group: Mapping[str, Any]) -> set[str]:  # noqa: ARG002
+        return ADAMW_STATE
 
     def _update(self) -> None:
         self.fused = update_adamw_("AdamW", self.param_groups, self.state, fused=self.fused)

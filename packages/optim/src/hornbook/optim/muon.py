@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ._checks import params_with_grads, require_count, require_number
+from ._checks import params_with_grads, require_count, require_flag, require_number
 from ._optimizer import CheckedOptimizer
 from ._shards import cut_like, is_sharded, whole
-from .adamw import check_adamw_group, update_adamw_
+from .adamw import ADAMW_STATE, check_adamw_group, update_adamw_
 from .newton_schulz import orthogonalize
 
 _ALGORITHMS = ("muon", "adamw")
@@ -103,6 +103,10 @@ class Muon(CheckedOptimizer):
         dtype: torch.dtype | None = None,
         fused: bool = False,
     ) -> None:
+        require_flag("fused", fused)
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            msg = f"dtype must be a floating-point dtype of torch, or None, got {dtype!r}"
+            raise TypeError(msg)
         defaults = {
             "algorithm": "muon",
             "lr": lr,
@@ -143,6 +147,9 @@ class Muon(CheckedOptimizer):
             if group[name] not in allowed:
                 msg = f"{name} must be one of {', '.join(allowed)}, got {group[name]!r}"
                 raise ValueError(msg)
+
+    def _state_names(self, group: Mapping[str, Any]) -> set[str]:
+        return ADAMW_STATE if group["algorithm"] == "adamw" else {"step", "momentum_buffer"}
 
     def _update(self) -> None:
         scaled = [group | {"lr": group["lr"] * group["lr_scale"]} for group in self.param_groups]

@@ -83,7 +83,7 @@ def lr_schedule(
     Raises:
         ValueError: If the shape would not end after the warmup, or a value is out of range; when called, if
             t is negative or not finite.
-        TypeError: If a value is not a number.
+        TypeError: If a value is not a number, or `shape` not a function.
 
     Example:
         >>> by_step = lr_schedule(linear, max_lr=1.0, warmup=4, end=8)
@@ -93,6 +93,9 @@ def lr_schedule(
         >>> [round(by_time(seconds / 60), 3) for seconds in (0, 6, 12, 36, 48, 60)]
         [0.0, 0.5, 1.0, 1.0, 0.5, 0.0]
     """
+    if not callable(shape):
+        msg = f"shape must be a function of the elapsed fraction, such as cosine, got {shape!r}"
+        raise TypeError(msg)
     require_number("max_lr", max_lr, least=0)
     require_number("min_lr", min_lr, least=0)
     require_number("warmup", warmup, least=0)

@@ -49,6 +49,9 @@ class SGD(CheckedOptimizer):
         require_number("lr", group["lr"], least=0)
         require_number("momentum", group["momentum"], least=0, below=1)
 
+    def _state_names(self, group: Mapping[str, Any]) -> set[str]:  # noqa: ARG002
+        return {"momentum_buffer"}
+
     def _update(self) -> None:
         for group in self.param_groups:
             params, grads = params_with_grads("SGD", group)
