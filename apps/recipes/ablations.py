@@ -74,18 +74,8 @@ def ablation_plan(base: Experiment, names: Sequence[str], factors: Sequence[floa
             settings = changes | {MAX_LR: float(f"{rate:.3g}"), "seed": seed}
             return point(settings, shown=(MAX_LR, "seed"), prefix=name)
 
-        rates = sorted(base.optimizer.max_lr * factor for factor in factors)
-        for _ in range(_MAX_EXTENSIONS):
-            best = best_point([at(rate, base.seed) for rate in rates], outcomes)
-            if best is None or len(rates) < 2:
-                break
-            if best == at(rates[0], base.seed):
-                rates.insert(0, rates[0] ** 2 / rates[1])
-            elif best == at(rates[-1], base.seed):
-                rates.append(rates[-1] ** 2 / rates[-2])
-            else:
-                break
-        ladder = [at(rate, base.seed) for rate in rates]
+        rates = [base.optimizer.max_lr * factor for factor in factors]
+        ladder = tuning_ladder(rates, lambda rate: at(rate, base.seed), outcomes)
         if tuned is not None and (same := at(tuned, base.seed)) not in ladder:
             ladder.append(same)
         best = best_point(ladder, outcomes)
@@ -94,6 +84,30 @@ def ablation_plan(base: Experiment, names: Sequence[str], factors: Sequence[floa
         return ladder + [at(best.value(MAX_LR), base.seed + more) for more in range(1, num_seeds)]
 
     return plan
+
+
+def tuning_ladder(
+    rates: Sequence[float], at: Callable[[float], Point], outcomes: Mapping[str, Outcome]
+) -> list[Point]:
+    """Return the points of some rates, and of more while the best of them is at an end.
+
+    Args:
+        rates: On a log grid.
+        at: The point of a rate.
+        outcomes: So far, by name.
+    """
+    rates = sorted(rates)
+    for _ in range(_MAX_EXTENSIONS):
+        best = best_point([at(rate) for rate in rates], outcomes)
+        if best is None or len(rates) < 2:
+            break
+        if best == at(rates[0]):
+            rates.insert(0, rates[0] ** 2 / rates[1])
+        elif best == at(rates[-1]):
+            rates.append(rates[-1] ** 2 / rates[-2])
+        else:
+            break
+    return [at(rate) for rate in rates]
 
 
 def best_point(points: Sequence[Point], outcomes: Mapping[str, Outcome]) -> Point | None:

@@ -10,7 +10,7 @@ from typing import Any
 from hornbook.nn import TransformerConfig
 from hornbook.trainer import LoopConfig
 
-from .ablations import best_point
+from .ablations import best_point, tuning_ladder
 from .experiment import Experiment, demo
 from .markdown import table
 from .optimizer import OptimizerConfig, ScheduleConfig
@@ -28,15 +28,37 @@ class LeaderboardFlags(JobFlags):
 
     measure: bool = False
     """Instead of one run: the AdamW baseline without any trick, each trick alone, and all together."""
-    rate_factors: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """With --measure: rates of the baseline and of all together, as multiples of --max-lr."""
+    rate_factors: tuple[float, ...] = (0.5, 1.0)
+    """With --measure: rates of the baseline and of all together, as multiples of --max-lr; more are added
+    while the best is at an end."""
+    token_share: float = 0.5
+    """With --measure: how long all together train, as a share of the baseline's tokens."""
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be meant."""
+        JobFlags.__post_init__(self)
+        if not self.rate_factors or min(self.rate_factors) <= 0:
+            msg = f"--rate-factors must be numbers greater than 0, got {self.rate_factors}"
+            raise ValueError(msg)
+        if not 0 < self.token_share <= 1:
+            msg = f"--token-share must be greater than 0 and at most 1, got {self.token_share}"
+            raise ValueError(msg)
 
 
 def tricks(model: TransformerConfig) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
     """Return the tricks by name: what switches each on, and off."""
     swiglu_d_ff = max(64, round(8 / 3 * model.d_model / 64) * 64)
     return {
-        "muon": ({"optimizer.kind": "muon"}, {"optimizer.kind": "adamw"}),
+        "muon": (
+            # What is left to AdamW, the embedding and the head, learns faster at a greater rate.
+            {"optimizer.kind": "muon", "optimizer.adamw_lr_scale": 3.0},
+            {"optimizer.kind": "adamw", "optimizer.adamw_lr_scale": 1.0},
+        ),
+        "short-memory": (
+            # Means over fewer steps: a short run has few.
+            {"optimizer.betas": (0.8, 0.95), "optimizer.momentum": 0.9},
+            {"optimizer.betas": (0.9, 0.95), "optimizer.momentum": 0.95},
+        ),
         "qk-norm": ({"model.qk_norm": True}, {"model.qk_norm": False}),
         "relu2": (
             {"model.ffn": "relu2", "model.d_ff": 4 * model.d_model},
@@ -76,6 +98,7 @@ def leaderboard_demo() -> Experiment:
     return _recipe(
         replace(
             base,
+            optimizer=replace(base.optimizer, max_lr=1.2e-2),
             loop=LoopConfig(max_seconds=120.0, eval_interval_steps=50, checkpoint_interval_steps=200),
             schedule=replace(base.schedule, warmup_fraction=0.02),
         )
@@ -123,22 +146,39 @@ def leaderboard_gpu() -> Experiment:
 LEADERBOARD_PRESETS = {"demo": leaderboard_demo, "cpu": leaderboard_cpu, "gpu": leaderboard_gpu}
 
 
-def measure_plan(base: Experiment, factors: Sequence[float]) -> Plan:
-    """The tuned baseline; each trick alone at the baseline's best rate; all together, tuned as well."""
-    names = list(tricks(base.model))
+def measure_plan(base: Experiment, factors: Sequence[float], token_share: float) -> Plan:
+    """The tuned baseline; each trick alone at the baseline's best rate; all together, shorter, tuned as well.
 
-    def at(name: str, on: Sequence[str], rate: float) -> Point:
+    All runs begin with the same batches: those of a shorter run are the first of the longer ones'.
+
+    Args:
+        base: The experiment whose tokens the baseline sees.
+        factors: Rates of the baseline and of all together, as multiples of the base's; more are added while
+            the best is at an end.
+        token_share: How long all together train, as a share of the baseline's tokens.
+
+    Raises:
+        ValueError: If the run is limited by the clock alone.
+    """
+    names = list(tricks(base.model))
+    if (num_steps := base.planned_steps) is None:
+        msg = "--measure compares numbers of tokens, not seconds: give --num-steps or --max-tokens"
+        raise ValueError(msg)
+
+    def at(name: str, on: Sequence[str], rate: float, steps: int) -> Point:
         changes = _changes(base, on)
         changes["schedule.min_lr"] = 0.0 if "trapezoid" in on else rate / 100
+        changes |= {"loop.num_steps": steps, "loop.max_tokens": None, "loop.max_seconds": None}
         return point(changes | {MAX_LR: float(f"{rate:.3g}")}, shown=(MAX_LR,), prefix=name)
 
     def plan(outcomes: Mapping[str, Outcome]) -> list[Point]:
-        rates = [base.optimizer.max_lr * factor for factor in sorted(factors)]
-        points = [at(_BASELINE, [], rate) for rate in rates]
+        rates = [base.optimizer.max_lr * factor for factor in factors]
+        points = tuning_ladder(rates, lambda rate: at(_BASELINE, [], rate, num_steps), outcomes)
         best = best_point(points, outcomes)
         if best is not None:
-            points += [at(name, [name], best.value(MAX_LR)) for name in names]
-        return points + [at(_ALL, names, rate) for rate in rates]
+            points += [at(name, [name], best.value(MAX_LR), num_steps) for name in names]
+        fewer = max(1, round(num_steps * token_share))
+        return points + tuning_ladder(rates, lambda rate: at(_ALL, names, rate, fewer), outcomes)
 
     return plan
 
@@ -158,17 +198,21 @@ def measure_summary(
         for name in (_BASELINE, *tricks(base.model), _ALL):
             one = best_point([one for one in points if _kind(one) == name], outcomes)
             if one is None:
-                rows.append([name, "-", "no rate was stable", "-", "-", "-"])
+                rows.append([name, "-", "-", "no rate was stable", "-", "-", "-"])
                 continue
             there = reached(directory / one.name / "metrics.csv", target)
             outcome = outcomes[one.name]
-            rows.append([name, f"{one.value(MAX_LR):g}", f"{outcome.val_loss:.4f}", *_shares(there, whole)])
-        head = ["run", "rate", "validation loss", "tokens to the baseline's loss", "share", "seconds"]
+            tokens = f"{outcome.steps * base.tokens_per_step:,}"
+            losses = [f"{outcome.val_loss:.4f}", *_shares(there, whole)]
+            rows.append([name, f"{one.value(MAX_LR):g}", tokens, *losses])
+        head = ["run", "rate", "tokens", "validation loss", "tokens to its loss", "share", "seconds"]
         return (
             f"{table(head, rows)}\n\n"
             "The baseline is AdamW with SwiGLU and a cosine, at the best of its rates; its loss at the end "
-            f"is {target:.4f}. Tokens and seconds to it are read off each run's evaluations, on a straight "
-            "line between two of them, and not from runs annealed to end there. One seed each.\n"
+            f"is {target:.4f}. Each trick alone has the baseline's rate and tokens; all together have the "
+            "best of their own rates, and a schedule that ends with their tokens. Tokens and seconds to the "
+            "baseline's loss are read off each run's evaluations, on a straight line between two of them. "
+            "The same batches in the same order, one seed each.\n"
         )
 
     return summary

@@ -185,11 +185,21 @@ def test_the_tricks_are_measured_end_to_end(
 ) -> None:
     words = [
         *arguments(tmp_path, *texts, "--num-steps=4", "--eval-interval-steps=1"),
-        "--max-seconds=None", "--measure", "--rate-factors", "1",
+        "--measure", "--rate-factors", "1",
     ]  # fmt: skip
     assert exit_code_of(lambda: leaderboard.main(words)) == 0
-    assert len(started) == 10
+    assert len(started) == 11
     told = (tmp_path / "run" / "summary.md").read_text()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in told.splitlines() if line[:1] == "|"]
     assert [row[0] for row in rows[2:]] == ["adamw", *tricks(demo().model), "all"]
-    assert rows[2][4] == "1.00"
+    outcomes = json.loads((tmp_path / "run" / "outcomes.json").read_bytes())
+    assert [one["steps"] for one in outcomes.values()] == [4] * 10 + [2]  # all together: half the tokens
+    assert rows[2][5] == "1.00"
+
+
+def test_tricks_are_not_measured_by_the_clock(
+    tmp_path: Path, texts: tuple[Path, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = [*arguments(tmp_path, *texts), "--num-steps=None", "--max-seconds=10", "--measure"]
+    assert exit_code_of(lambda: leaderboard.main(words)) == 2
+    assert "give --num-steps or --max-tokens" in capfd.readouterr().err
