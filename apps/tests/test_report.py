@@ -139,6 +139,10 @@ def test_runs_that_differ_in_one_number_are_set_against_it(tmp_path: Path) -> No
     assert found["field"] == "optimizer.max_lr"
     assert {(point["x"], point["y"]) for point in found["points"]} == {(1e-3, 3), (1e-2, 2), (1e-1, None)}
     assert against(read_runs(directories[:2])) is None
+    write_run(tmp_path / "lr-1", lr=1.0, val_loss=7.5)  # it began at 6
+    found = against(read_runs(find_runs([tmp_path])))
+    assert found is not None
+    assert [point["y"] for point in found["points"] if point["x"] == 1] == [None]
     text = Elements(render(read_runs(directories))).text
     assert "Lowest validation loss: lr-0.01." in text
     assert "diverged" in text

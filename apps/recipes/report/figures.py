@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from hornbook.trainer import atomic_file, made_directory
 
 from .runs import RunRecord
-from .series import against
+from .series import against, first_loss
 
 _HUES = ("#2a62c9", "#d1590a", "#11805a", "#b02a6f", "#6a4fc3", "#8a6d00", "#0b7d98", "#8f3b2e")
 
@@ -59,18 +59,20 @@ def colors(num_runs: int) -> list[str | tuple[float, ...]]:
 
 def _curves(runs: Sequence[RunRecord], axis: str, title: str, unit: float) -> Figure:
     figure, axes = _figure(title)
-    first = []
+    losses = []
     for run, color in zip(runs, colors(len(runs)), strict=True):
         x = [value / unit for value in _gaps(run.columns.get(axis, []))]
         train, valid = run.columns.get("train_loss", []), run.columns.get("val_loss", [])
-        first += [value for value in train if value is not None][:1]
+        losses += [value for value in (*train, *valid) if value is not None]
         axes.plot(x, _gaps(train), color=color, alpha=0.25, linewidth=0.7)
         points = [(a, b) for a, b in zip(x, valid, strict=False) if a is not None and b is not None]
         axes.plot(
             *_columns(points), color=color, marker="o", markersize=2.5, linewidth=1.5, label=_plain(run.name)
         )
-    if first:  # above the first loss a run diverges, and would flatten all others
-        axes.set_ylim(top=min(axes.get_ylim()[1], 1.05 * max(first)))
+    if losses:  # a run that diverges, above its first loss, would flatten all others
+        lowest, highest = min(losses), min(max(losses), max(map(first_loss, runs)))
+        margin = 0.05 * (highest - lowest) or 0.05
+        axes.set_ylim(lowest - margin, highest + margin)
     axes.set_ylabel("loss, nats per token")
     axes.legend(frameon=False, fontsize=8)
     return figure
@@ -92,7 +94,12 @@ def _against(field: str, points: Sequence[dict[str, Any]], runs: Sequence[RunRec
     if diverged:
         top = axes.get_ylim()[1]
         axes.scatter(
-            diverged, [top] * len(diverged), marker="x", color="#b3261e", clip_on=False, label="diverged"
+            diverged,
+            [top] * len(diverged),
+            marker="x",
+            color="#b3261e",
+            clip_on=False,
+            label="diverged, or above its first loss",
         )
         axes.legend(frameon=False)
     every = [*xs, *diverged]

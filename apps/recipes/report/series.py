@@ -1,5 +1,6 @@
 """The numbers of the figures, as few as a screen can show and as exact as a reader needs."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,10 +29,21 @@ def against(runs: Sequence[RunRecord]) -> dict[str, Any] | None:
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return None
     points = [
-        {"run": index, "x": value, "y": None if run.diverged else _round(run.loss)}
+        {"run": index, "x": value, "y": None if _failed(run) else _round(run.loss)}
         for index, (run, value) in enumerate(zip(runs, values, strict=True))
+        if run.loss is not None or run.diverged
     ]
     return {"field": names[0], "points": points}
+
+
+def first_loss(run: RunRecord) -> float:
+    """Return the first training loss of a run: infinite, if there is none."""
+    return next((loss for loss in run.columns.get("train_loss", []) if loss is not None), math.inf)
+
+
+def _failed(run: RunRecord) -> bool:
+    """Whether a run diverged, or ended no better than it began: clipping keeps its numbers finite."""
+    return run.diverged or (run.loss or 0.0) > first_loss(run)
 
 
 # What a sweep scales along with what it sweeps, and what only tells repetitions apart.
