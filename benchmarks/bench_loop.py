@@ -1,6 +1,6 @@
 """What the loop costs beside the model: overhead of a step, the loader, and the way back to a step.
 
-uv run benchmarks/bench_loop.py [--steps 5] [--batches 1000000]
+uv run benchmarks/bench_loop.py [--steps 4] [--batches 200000]
 """
 
 import argparse
@@ -220,8 +220,8 @@ def measure_resuming(tokens: TokenFile, directory: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--batches", type=int, default=1_000_000)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--batches", type=int, default=200_000)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print_machine()

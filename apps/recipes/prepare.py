@@ -117,7 +117,12 @@ def open_prepared(entry: Path) -> PreparedData:
     """
     tokenizer = Tokenizer.load(entry / "tokenizer")
     train, valid = (
-        open_token_file(entry / name, vocab_size=tokenizer.vocab_size, tokenizer=tokenizer.fingerprint)
+        open_token_file(
+            entry / name,
+            vocab_size=tokenizer.vocab_size,
+            tokenizer=tokenizer.fingerprint,
+            document_end=END_OF_TEXT,
+        )
         for name in ("train.bin", "valid.bin")
     )
     return PreparedData(entry, tokenizer, train, valid)

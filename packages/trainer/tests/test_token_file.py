@@ -1,4 +1,5 @@
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -66,11 +67,20 @@ def test_a_manifest_may_say_where_documents_begin_or_know_nothing_of_it(written:
     manifest = written.with_name("t.bin.json")
     raw = json.loads(manifest.read_text())
     assert raw.pop("documents") is None
-    for more in ({}, {"documents": None}, {"documents": {"end": "<e>", "count": 2, "sha256": "0"}}):
+    places = written.with_name("t.bin.documents")
+    places.write_bytes(bytes(16))
+    known = {"end": "<e>", "count": 2, "sha256": sha256(bytes(16)).hexdigest()}
+    for more in ({}, {"documents": None}, {"documents": known}):
         manifest.write_text(json.dumps(raw | more))
         file = open_token_file(written, verify="always")
         assert file.manifest.documents == more.get("documents")
         assert file.num_tokens == 100
+    assert open_token_file(written, document_end="<e>").manifest.documents == known
+    with pytest.raises(ValueError, match=r"t\.bin: end of documents is <e>, expected <f>"):
+        open_token_file(written, document_end="<f>")
+    places.unlink()
+    with pytest.raises(FileNotFoundError, match=r"t\.bin\.documents"):
+        open_token_file(written)
 
 
 def test_a_missing_or_foreign_manifest_is_refused(written: Path) -> None:
@@ -82,6 +92,7 @@ def test_a_missing_or_foreign_manifest_is_refused(written: Path) -> None:
         (json.dumps(raw | {"num_tokens": "100"}), "is not the manifest of a token file"),
         (json.dumps(raw | {"more": 1}), "is not the manifest of a token file"),
         (json.dumps(raw | {"documents": 3}), "is not the manifest of a token file"),
+        (json.dumps(raw | {"documents": {"end": "<e>"}}), "is not the manifest of a token file"),
         (json.dumps(raw | {"version": 2}), "has version 2, this hornbook reads version 1"),
         (json.dumps(raw | {"dtype": "<u4"}), "dtype is <u4, expected <u2"),
     ):

@@ -14,23 +14,6 @@ LARGE = os.environ.get("HORNBOOK_FAULTS") == "large"
 TESTS = Path(__file__).parents[1]
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    # From the reports, which come back from other processes too.
-    reports = (report for kind in terminalreporter.stats.values() for report in kind)
-    calls = (report for report in reports if getattr(report, "when", None) == "call")
-    figures = [line for report in calls for name, line in report.user_properties if name == "figure"]
-    if figures:
-        terminalreporter.section("faults survived")
-        for line in figures:
-            terminalreporter.write_line(line)
-
-
-@pytest.fixture
-def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Has a line printed at the end."""
-    return lambda line: record_property("figure", line)
-
-
 @pytest.fixture
 def times() -> Callable[[int, int], int]:
     """Chooses how often: the smaller number, or the larger one where it was asked for."""

@@ -1,8 +1,11 @@
 """Files cut short, and single bits flipped, in a checkpoint and in a token file."""
 
+import hashlib
+import json
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,18 +58,28 @@ def test_any_damage_to_a_checkpoint_is_found_and_named_and_the_one_before_is_use
     figure(f"{CUTS} cuts and {FLIPS} flipped bits in {name}: {found} of {CUTS + FLIPS} found and named")
 
 
-@pytest.mark.parametrize("name", ["t.bin", "t.bin.json"])
+@pytest.mark.parametrize("name", ["t.bin", "t.bin.json", "t.bin.documents"])
 def test_any_damage_to_a_token_file_is_found_and_named(
     name: str, tmp_path: Path, figure: Callable[[str], None]
 ) -> None:
     write_token_file(
         tmp_path / "t.bin", [np.arange(3000) % 300], vocab_size=300, tokenizer="0123abcd", text="4567cdef"
     )
+    # As hornbook.bpe adds them: where each document begins.
+    places = np.arange(0, 3000, 30).astype("<u8").tobytes()
+    (tmp_path / "t.bin.documents").write_bytes(places)
+    manifest = json.loads((tmp_path / "t.bin.json").read_bytes())
+    described = {"end": "<|endoftext|>", "count": 100, "sha256": hashlib.sha256(places).hexdigest()}
+    (tmp_path / "t.bin.json").write_text(json.dumps(manifest | {"documents": described}, indent=2))
+    expected: dict[str, Any] = {"vocab_size": 300, "tokenizer": "0123abcd", "text": "4567cdef"}
+    expected["document_end"] = "<|endoftext|>"
+    open_token_file(tmp_path / "t.bin", **expected)
     raw = (tmp_path / name).read_bytes()
     found = 0
+    named = "t.bin.documents" if name == "t.bin.documents" else "t.bin"
     for damage in damaged(raw, name):
         (tmp_path / name).write_bytes(damage)
-        with pytest.raises(ValueError, match=str(tmp_path / "t.bin")):
-            open_token_file(tmp_path / "t.bin", vocab_size=300, tokenizer="0123abcd", text="4567cdef")
+        with pytest.raises(ValueError, match=str(tmp_path / named)):
+            open_token_file(tmp_path / "t.bin", **expected)
         found += 1
     figure(f"{CUTS} cuts and {FLIPS} flipped bits in {name}: {found} of {CUTS + FLIPS} found and named")

@@ -209,7 +209,8 @@ def gather_windows(
     windows = torch.from_numpy(dataset[starts[:, None] + np.arange(context_length + 1)].astype(np.int64))
     device = torch.device(device)
     if device.type == "cuda":
-        # Pinned memory lets the copy run beside the GPU's work instead of waiting for it.
+        # From pinned memory the copy is queued behind the GPU's work, and this thread need not wait for it.
+        # torch's allocator gives the memory away again only when the copy is done.
         windows = windows.pin_memory().to(device, non_blocking=True)
     else:
         windows = windows.to(device)

@@ -1,7 +1,9 @@
 """Models and optimizers as named tensors and JSON, and back: what a checkpoint is made of. No pickle."""
 
+import ctypes
 import random
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,8 @@ from .strict_json import Json
 from .tensor_file import TensorInfo, infos_of
 
 Tensors = dict[str, Tensor]
+
+_PIECE_BYTES = 2**24
 
 
 class HostBuffers:
@@ -36,11 +40,22 @@ class HostBuffers:
     def copy(self, tensors: Mapping[str, Tensor]) -> Tensors:
         """Return copies, which stay as they are until the next call."""
         copies: Tensors = {}
+        pieces: list[tuple[int, int, int]] = []  # of tensors on the CPU: to, from, bytes
         for name, tensor in tensors.items():
             mine = self._tensors.get(name)
             if mine is None or mine.shape != tensor.shape or mine.dtype != tensor.dtype:
                 mine = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
-            copies[name] = mine.copy_(tensor, non_blocking=tensor.is_cuda)
+            copies[name] = mine
+            if tensor.device.type == "cpu" and tensor.is_contiguous():
+                for begin in range(0, tensor.nbytes, _PIECE_BYTES):
+                    size = min(_PIECE_BYTES, tensor.nbytes - begin)
+                    pieces.append((mine.data_ptr() + begin, tensor.data_ptr() + begin, size))
+            else:
+                mine.copy_(tensor, non_blocking=tensor.is_cuda)
+        # Training stands still meanwhile: all cores copy, 13 GB/s on two where one does 7. By threads of our
+        # own, since torch's copy, with one of the cores busy, took three times as long as one thread.
+        with ThreadPoolExecutor(torch.get_num_threads()) as executor:
+            list(executor.map(ctypes.memmove, *zip(*pieces, strict=True)) if pieces else ())
         for device in {tensor.device for tensor in tensors.values() if tensor.is_cuda}:
             torch.cuda.synchronize(device)
         self._tensors = copies

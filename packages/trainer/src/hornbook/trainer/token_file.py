@@ -30,7 +30,9 @@ class TokenManifest:
     sha256: str  # of the token file
     tokenizer: str  # fingerprint of the tokenizer that made the ids
     text: str  # SHA-256 of the text they were made from
-    documents: dict[str, Any] | None = None  # about `<name>.documents`, where each document begins, if known
+    documents: dict[str, Any] | None = None
+    """About `<name>.documents`, where each document begins (uint64), if known: `end`, the token between them,
+    `count` and `sha256`."""
     version: int = _VERSION
 
 
@@ -127,6 +129,7 @@ def open_token_file(
     vocab_size: int | None = None,
     tokenizer: str | None = None,
     text: str | None = None,
+    document_end: str | None = None,
     verify: Literal["changed", "always", "never"] = "changed",
 ) -> TokenFile:
     """Map a token file after checking it against its manifest.
@@ -140,10 +143,11 @@ def open_token_file(
         vocab_size: Number of ids the model has; the file must have been made for the same number.
         tokenizer: Fingerprint of the tokenizer at hand; the file must have been made by it.
         text: SHA-256 of the text at hand; the file must have been made from it.
-        verify: When to read the whole file and compare its SHA-256.
+        document_end: Special token between documents; where they begin must have been found by it.
+        verify: When to read the whole file, and that of its documents, and compare the SHA-256.
 
     Raises:
-        FileNotFoundError: If the file or its manifest is missing.
+        FileNotFoundError: If the file, its manifest, or the places of documents it speaks of are missing.
         ValueError: If the file and its manifest, or what you expect, disagree; both values are named.
     """
     path = Path(path)
@@ -159,16 +163,26 @@ def open_token_file(
         found.append(("tokenizer", manifest.tokenizer, tokenizer))
     if text is not None:
         found.append(("text", manifest.text, text))
+    if document_end is not None:
+        found.append(("end of documents", (manifest.documents or {}).get("end"), document_end))
     _refuse_differences(path, found)
-    if verify == "changed" and known_sha256(path) == manifest.sha256:
-        verify = "never"
-    if verify != "never":  # also when it is what was written down that is wrong
-        _refuse_differences(path, [("sha256", sha256_of_file(path), manifest.sha256)])
+    _verify(path, manifest.sha256, verify)
+    if manifest.documents is not None:
+        places, size = path.with_name(f"{path.name}.documents"), 8 * manifest.documents["count"]
+        _refuse_differences(places, [("size in bytes", places.stat().st_size, size)])
+        _verify(places, manifest.documents["sha256"], verify)
     if manifest.num_tokens == 0:
         return TokenFile(path, manifest, np.empty(0, dtype))  # an empty file can't be mapped
     with path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     return TokenFile(path, manifest, np.frombuffer(mapped, dtype))
+
+
+def _verify(path: Path, sha256: str, verify: Literal["changed", "always", "never"]) -> None:
+    if verify == "changed" and known_sha256(path) == sha256:
+        verify = "never"
+    if verify != "never":  # also when it is what was written down that is wrong
+        _refuse_differences(path, [("sha256", sha256_of_file(path), sha256)])
 
 
 def _refuse_differences(path: Path, found: list[tuple[str, object, object]]) -> None:
@@ -192,6 +206,9 @@ def _read_manifest(path: Path) -> TokenManifest:
             allowed = (dict, NoneType) if field.name == "documents" else field.type
             if not isinstance(getattr(manifest, field.name), allowed):  # type: ignore[arg-type]
                 raise TypeError(manifest)
+        kinds = {name: type(value) for name, value in (manifest.documents or {}).items()}
+        if manifest.documents is not None and kinds != {"end": str, "count": int, "sha256": str}:
+            raise TypeError(manifest)
     except (ValueError, TypeError) as error:
         msg = f"{path} is not the manifest of a token file: {error}"
         raise ValueError(msg) from error
