@@ -75,6 +75,7 @@ def run(directory: Path, loop: dict[str, Any], **parts: Any) -> tuple[Outcome, B
     return run_in(directory, loop=loop, record_bad_step=record, batches=BATCHES, num_steps=20, **parts)
 
 
+@pytest.mark.fault("NaN or infinity in a loss or a gradient, in any micro-batch: not applied")
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("where", ["loss", "gradient"])
 @pytest.mark.parametrize(("micro_batches", "bad"), [(1, 0), (4, 0), (4, 3)])
@@ -100,6 +101,7 @@ def test_a_bad_loss_or_gradient_in_any_micro_batch_is_never_applied(
     assert same_bits(whole.state_dict(), again.state_dict())
 
 
+@pytest.mark.fault("NaN or infinity in a weight: not saved")
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("moment", ["before the update", "by the update"])
 def test_a_bad_weight_is_never_saved(tmp_path: Path, value: float, moment: str) -> None:
@@ -134,6 +136,7 @@ def test_a_bad_weight_is_never_saved(tmp_path: Path, value: float, moment: str) 
     assert same_bits(whole.state_dict(), again.state_dict())
 
 
+@pytest.mark.fault("NaN or infinity in an evaluation: the run ends, not saved")
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_bad_evaluation_ends_the_run_without_saving(tmp_path: Path, value: float) -> None:
     def evaluate(last: bool) -> Evaluation:

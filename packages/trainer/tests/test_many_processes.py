@@ -149,6 +149,7 @@ def test_what_fails_in_one_process_fails_in_all(of_several: list[dict[str, Any]]
         ]
 
 
+@pytest.mark.fault("one, two, then one process: the samples of one, losses within 1e-5")
 def test_a_run_of_one_then_two_then_one_process_has_the_samples_and_losses_of_one(
     directory: Path, alone: tuple[Tiny, list[list[int]], list[float]], of_two: list[dict[str, Any]]
 ) -> None:
