@@ -7,6 +7,7 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
     config.addinivalue_line("markers", "fault(name): one case of many; those that went well are counted")
 
 
@@ -23,6 +24,7 @@ def figure(record_property: Callable[[str, object], None]) -> Callable[[str], No
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures, and of each kind of cases how many went well."""
     # From the reports, which come back from other processes too.
     reports = (report for kind in terminalreporter.stats.values() for report in kind)
     calls = [report for report in reports if getattr(report, "when", None) == "call"]
