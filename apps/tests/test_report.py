@@ -148,6 +148,15 @@ def test_runs_that_differ_in_one_number_are_set_against_it(tmp_path: Path) -> No
     assert "diverged" in text
 
 
+def test_the_same_runs_give_the_same_figures(tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    files = []
+    for folder in ("a", "b"):
+        assert report(tmp_path / "run", f"--out={tmp_path / 'r.html'}", f"--figures={tmp_path / folder}") == 0
+        files.append({path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()})
+    assert files[0] == files[1]
+
+
 def test_runs_of_one_name_are_told_apart_and_none_is_shown_twice(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / folder / "run") for folder in ("a", "b")]
     found = find_runs([*runs, runs[0], tmp_path / "a"])

@@ -17,6 +17,7 @@ from hornbook.trainer import atomic_file, made_directory
 from .runs import RunRecord
 from .series import against, first_loss
 
+matplotlib.rcParams["svg.hashsalt"] = "hornbook"  # names in an SVG are else drawn by chance
 _HUES = ("#2a62c9", "#d1590a", "#11805a", "#b02a6f", "#6a4fc3", "#8a6d00", "#0b7d98", "#8f3b2e")
 
 
