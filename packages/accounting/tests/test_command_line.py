@@ -190,3 +190,63 @@ def test_what_a_section_needs_is_asked_for(capsys: pytest.CaptureFixture[str]) -
     assert "tokens_per_second must be more than 0" in refusal(
         capsys, *flags, "utilization", "--hardware", "h100", "--tokens-per-second=-1"
     )
+
+
+def test_shapes_without_memory_are_compared_by_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys, "--compare", "gpt2-xl", "released-gpt2-xl", "--budget", "80GB", "--format", "json")
+    rows = {row["figure"]: row for row in json.loads(text)}
+    assert rows["parameters"]["released-gpt2-xl"] == 1_557_611_200
+    assert rows["peak bytes"]["gpt2-xl"] > 0 and rows["peak bytes"]["released-gpt2-xl"] is None
+    assert rows["largest batch"]["ratio"] is None
+    assert "released-gpt2-xl" in printed(capsys, "--compare", "gpt2-xl", "released-gpt2-xl")
+
+
+def test_what_a_run_depends_on_is_swept_too(capsys: pytest.CaptureFixture[str]) -> None:
+    run = ("--preset", "gpt2-xl", "--num-tokens", "419430400000", "--dtype", "fp32", "--format", "csv")
+    device = ("--hardware", "a100", "--mfu", "0.5", "--cost-per-device-hour", "2", "--budget", "80GB")
+
+    def swept(field: str, *values: str) -> list[dict[str, str]]:
+        text = printed(capsys, *run, *device, "--sweep", f"{field}={','.join(values)}")
+        return list(csv.DictReader(io.StringIO(text)))
+
+    half, quarter = swept("mfu", "0.5", "0.25")
+    assert float(half["seconds"]) == pytest.approx(568_819_274, abs=1)
+    assert float(quarter["seconds"]) == pytest.approx(2 * float(half["seconds"]))
+    one, eight = swept("num_devices", "1", "8")
+    assert float(one["seconds"]) == pytest.approx(8 * float(eight["seconds"]))
+    assert float(one["cost"]) == pytest.approx(float(eight["cost"]))
+    slow, fast = swept("hardware", "a100", "h100")
+    assert float(slow["seconds"]) / float(fast["seconds"]) == pytest.approx(67 / 19.5)
+    assert [row["largest batch"] for row in swept("budget_bytes", "80GB", "80GiB")] == ["8", "9"]
+    assert "did you mean 'h100'" in refusal(capsys, *run, *device, "--sweep", "hardware=h10")
+    assert "num_devices must be an int, got 1.5" in refusal(
+        capsys, *run, *device, "--sweep", "num_devices=1.5"
+    )
+
+
+def test_flags_that_exclude_each_other_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    both = ("--hardware", "h100", "--peak-flops-per-second", "5e12", "--mfu", "0.4")
+    assert "give either --hardware or --peak-flops-per-second" in refusal(
+        capsys, "--preset", "gpt2-xl", *both
+    )
+    compare = ("--compare", "gpt2-small", "gpt2-xl")
+    for more in (("--preset", "gpt2-xl"), ("--sweep", "d_ff=1"), ("--table", "memory")):
+        assert "without --preset, --sweep and --table" in refusal(capsys, *compare, *more)
+
+
+def test_json_has_the_figures_of_the_text(capsys: pytest.CaptureFixture[str]) -> None:
+    run = (
+        "--hardware",
+        "a100",
+        "--dtype",
+        "fp32",
+        "--mfu",
+        "0.5",
+        "--num-steps",
+        "400000",
+        "--batch-size",
+        "1024",
+    )
+    data = json.loads(printed(capsys, "--preset", "gpt2-xl", *run, "--format", "json"))
+    assert data["figures"]["seconds"] == pytest.approx(568_819_274, abs=1)
+    assert data["figures"]["parameters"] == 2_127_057_600

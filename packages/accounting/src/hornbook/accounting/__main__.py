@@ -22,8 +22,9 @@ from . import (
     find_hardware,
     parse_bytes,
 )
+from .figures import Question, comparison, sweep
 from .hardware import Hardware
-from .reports import SECTIONS, Question, as_data, comparison, run_line, sweep, written
+from .reports import SECTIONS, as_data, run_line, written
 
 LEGEND = (
     "V vocab_size, L num_layers, d d_model, h num_heads, g num_kv_heads (None: h), k = d/h, f d_ff, "
@@ -104,6 +105,9 @@ def make_shape(args: argparse.Namespace, preset: str | None) -> Shape:
 def make_question(args: argparse.Namespace, preset: str | None) -> Question:
     """What the flags ask of a shape."""
     device: Hardware | None = None
+    if args.hardware is not None and args.peak_flops_per_second is not None:
+        msg = f"give either --hardware or --peak-flops-per-second, got {args.hardware} as well"
+        raise ValueError(msg)
     if args.hardware is not None:
         device = find_hardware(args.hardware)
     elif args.peak_flops_per_second is not None:
@@ -148,6 +152,9 @@ def make_question(args: argparse.Namespace, preset: str | None) -> Question:
 def report(args: argparse.Namespace) -> str:
     """Everything that is printed."""
     if args.compare:
+        if args.preset or args.sweep or args.table:
+            msg = "--compare sets two presets side by side: without --preset, --sweep and --table"
+            raise ValueError(msg)
         return comparison({name: make_question(args, name) for name in args.compare}, args.format)
     question = make_question(args, args.preset)
     if args.sweep:
@@ -171,9 +178,14 @@ def report(args: argparse.Namespace) -> str:
 
 
 def _value(text: str) -> Any:
-    """What a word of a sweep means: an int, a bool, None or the word."""
+    """What a word of a sweep means: a number, a bool, None or the word."""
     known = {"true": True, "false": False, "none": None}
-    return int(text) if text.lstrip("-").isdecimal() else known.get(text.lower(), text)
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return known.get(text.lower(), text)
 
 
 def _flag(name: str) -> str:

@@ -183,7 +183,12 @@ def training_memory(
         (1122041856, 1469630976, 'backward')
     """
     shape, symbols = step_symbols(shape, batch_size, sequence_length)
-    _require_layers(shape)
+    if (missing := missing_layer(shape)) is not None:
+        msg = (
+            f"memory is that of hornbook.nn, which has no {missing}: ask about a shape without it, or "
+            "measure your own model by dry_run"
+        )
+        raise ValueError(msg)
     symbols |= optimizer_symbols(shape)
     kinds = [
         ("parameters", "float32", "4·P"),
@@ -252,11 +257,9 @@ def max_batch_size(
     return fits
 
 
-def _require_layers(shape: Shape) -> None:
+def missing_layer(shape: Shape) -> str | None:
+    """The setting for which `hornbook.nn` has no layer; None if it can build the shape."""
     for name, value in (("biases", True), ("position", "learned"), ("ffn", "gelu")):
         if getattr(shape, name) == value:
-            msg = (
-                f"memory is that of hornbook.nn, which has no {name}={value!r}: ask about a shape without "
-                "it, or measure your own model by dry_run"
-            )
-            raise ValueError(msg)
+            return f"{name}={value!r}"
+    return None
