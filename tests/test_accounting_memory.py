@@ -31,7 +31,8 @@ from hornbook.accounting import (
     training_memory,
 )
 from hornbook.accounting import Optimizer as OptimizerName
-from hornbook.accounting.dry_run import DryRun, dry_run, dry_run_table
+from hornbook.accounting.compiled_dry_run import compiled_saved_bytes
+from hornbook.accounting.dry_run import DryRun, counting_saved, dry_run, dry_run_table
 from hornbook.nn import TransformerConfig, TransformerLM
 from hornbook.optim import AdamW, Muon, decay_groups, muon_groups
 from hornbook.trainer import checkpoint_activations
@@ -288,3 +289,53 @@ def test_a_dry_run_counts_a_model_of_torch_too() -> None:
     assert run.saved_bytes == 4 * 7 * 5  # what ReLU gave, which the second layer takes
     with pytest.raises(ValueError, match="the model has no parameters"):
         dry_run(torch.nn.ReLU(), [torch.zeros(1)])
+
+
+def test_a_compiled_model_computes_again_what_is_cheap() -> None:
+    layers = torch.nn.Sequential(torch.nn.Linear(3, 5), *(torch.nn.SiLU() for _ in range(3)))
+
+    def loss(model: Module, x: Tensor) -> Tensor:
+        total: Tensor = model(x).sum()
+        return total
+
+    inputs = [torch.zeros(7, 3)]
+    assert dry_run(layers, inputs, loss=loss).saved_bytes == 3 * 4 * 7 * 5  # what goes into each SiLU
+    assert compiled_saved_bytes(layers, inputs, loss=loss) == 4 * 7 * 5  # what goes into the first
+    assert all(parameter.grad is None for parameter in layers.parameters())
+
+
+@pytest.mark.skipif(not ALL, reason="it compiles: `nox -s accounting` runs it")
+@pytest.mark.parametrize(
+    ("change", "precision"),
+    [
+        ({}, "fp32"),
+        ({"attention": "explicit", "qk_norm": True}, "fp32"),
+        ({"ffn": "relu2", "norm": "post", "tied_embeddings": True}, "bf16"),
+        ({"attention": "explicit", "num_kv_heads": 2}, "bf16"),
+    ],
+)
+def test_what_a_compiled_model_saves_is_known_without_compiling(
+    change: dict[str, Any], precision: Precision
+) -> None:
+    sizes = {
+        "vocab_size": 500,
+        "context_length": 32,
+        "num_layers": 2,
+        "d_model": 48,
+        "num_heads": 4,
+        "d_ff": 96,
+    }
+    model = TransformerLM(TransformerConfig(**(sizes | change)))
+    ids, targets = torch.randint(500, (2, 2, 32)).unbind()
+    said = compiled_saved_bytes(model, [ids, targets], precision=precision)
+
+    def forward() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            loss: Tensor = model.loss(ids, targets)
+        return loss
+
+    torch._dynamo.reset()
+    with counting_saved([*model.parameters(), *model.buffers(), ids, targets]) as saved:
+        loss = torch.compile(forward)()
+    assert sum(saved.values()) == said
+    loss.backward()  # type: ignore[no-untyped-call]

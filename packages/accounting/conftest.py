@@ -2,4 +2,8 @@
 
 from importlib.util import find_spec
 
-collect_ignore = [] if find_spec("torch") else ["src/hornbook/accounting/dry_run.py"]
+collect_ignore = (
+    []
+    if find_spec("torch")
+    else ["src/hornbook/accounting/dry_run.py", "src/hornbook/accounting/compiled_dry_run.py"]
+)

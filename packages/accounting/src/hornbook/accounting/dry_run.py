@@ -3,7 +3,8 @@
 Needs torch, which nothing else here does: `pip install 'hornbook-accounting[torch]'`. Nothing is allocated
 but sizes, so a model of any size runs on any machine, on fake CPU tensors. (Fake CUDA tensors without a GPU
 refuse their backward pass and choose other attention kernels.) What is counted are tensors at the time that
-torch holds them: no kernel's own scratch memory, no allocator. A compiled model runs here uncompiled.
+torch holds them: no kernel's own scratch memory, no allocator. A compiled model runs here uncompiled; what it
+saves compiled is told by `compiled_dry_run`.
 """
 
 import weakref
@@ -81,9 +82,9 @@ def dry_run(
     if next(model.parameters(), None) is None:
         msg = "the model has no parameters, so there is nothing to train"
         raise ValueError(msg)
-    with _on_fake_tensors(model, batch) as inputs:
+    with on_fake_tensors(model, batch) as inputs:
         update = optimizer(model) if optimizer else None
-        own_loss = loss or _own_loss
+        own_loss = loss or model_loss
 
         def forward() -> Tensor:
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
@@ -184,20 +185,11 @@ def _track_bytes(
     forward: Callable[[], Tensor], known: Sequence[Tensor], optimizer: Optimizer | None
 ) -> tuple[int, dict[MemoryPhase, int]]:
     """What is saved, and the peaks."""
-    not_saved = {tensor.untyped_storage()._cdata for tensor in known}
-    saved: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in not_saved:
-            saved[storage._cdata] = storage.nbytes()
-        return tensor
-
     state = [] if optimizer is None else tree_leaves([dict(state) for state in optimizer.state.values()])
     tensors = [*known, *(leaf for leaf in state if isinstance(leaf, Tensor))]
     peaks: dict[MemoryPhase, int] = {}
     with LiveBytes(tensors) as live:
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        with counting_saved(known) as saved:
             loss = forward()
         peaks["forward"] = live.peak_since()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -209,17 +201,34 @@ def _track_bytes(
     return sum(saved.values()), peaks
 
 
+@contextmanager
+def counting_saved(known: Iterable[Tensor]) -> Iterator[dict[int, int]]:
+    """Fill a table with the bytes of each storage that a graph keeps, without those of known tensors."""
+    not_saved = {tensor.untyped_storage()._cdata for tensor in known}
+    saved: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in not_saved:
+            saved[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield saved
+
+
 def _addmm_flops(_: Any, first: Any, second: Any, **__: Any) -> int:
     return int(2 * first[0] * first[1] * second[1])
 
 
-def _own_loss(model: Any, *batch: Tensor) -> Tensor:
+def model_loss(model: Any, *batch: Tensor) -> Tensor:
+    """What is differentiated where no loss is given."""
     value: Tensor = model.loss(*batch)
     return value
 
 
 @contextmanager
-def _on_fake_tensors(model: Module, batch: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+def on_fake_tensors(model: Module, batch: Sequence[Tensor]) -> Iterator[list[Tensor]]:
     """Put fake CPU tensors in the place of the model's until the end; the batch, likewise."""
     first = next(model.parameters())
     mode = first.fake_mode if isinstance(first, FakeTensor) else FakeTensorMode()

@@ -164,7 +164,7 @@ def training_memory(
     """Compute the memory of a training step of `hornbook.nn` and `hornbook.optim`, from the second step on.
 
     Without checkpointing and with it, in float32 and under autocast on the CPU, what is saved is that of the
-    running model to the byte. A compiled model saves other tensors: ask `dry_run`'s figures on your device.
+    running model to the byte. A compiled model saves other tensors: see `compiled_saved_bytes`.
 
     Args:
         shape: A model's config or a `Shape` that `hornbook.nn` can build.
