@@ -205,7 +205,6 @@ def squared_relu(model: Model, x: Value, numbers: str) -> Value:
 def rotate(model: Model, x: Value, operation: str, numbers: str) -> Value:
     """RoPE: keeps one complex number a pair and position."""
     tape, width = model.tape, x.width
-    cos, sin = tape.new("2·S·k"), tape.new("2·S·k")
     x = cast(model, x, 4, numbers)
     turns = tape.new("4·S·k")
     tape.keep(operation, turns=turns)
@@ -216,11 +215,8 @@ def rotate(model: Model, x: Value, operation: str, numbers: str) -> Value:
         del conjugate
         return [grad]
 
-    y = cast(
-        model, Value(tape.new(f"4·{numbers}"), 4, tape.record([x.node], backward, [turns])), width, numbers
-    )
-    del cos, sin
-    return y
+    node = tape.record([x.node], backward, [turns])
+    return cast(model, Value(tape.new(f"4·{numbers}"), 4, node), width, numbers)
 
 
 def split_heads(model: Model, x: Value, numbers: str) -> Value:

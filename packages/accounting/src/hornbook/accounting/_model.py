@@ -28,12 +28,15 @@ def hidden(model: Model, *, checkpointing: bool) -> Value:
     shape = model.shape
     embedded = embedding(model, "lm_head" if shape.tied_embeddings else "token_embeddings")
     x = embedded
-    positions = model.tape.new("8·S")
+    tape = model.tape
+    positions = tape.new("8·S")
+    # Cosines and sines of these positions, for all layers.
+    angles = [tape.new("2·S·k"), tape.new("2·S·k")] if shape.position == "rope" else []
     for layer in range(shape.num_layers):
         if checkpointing:
-            model.tape.keep("checkpoint", positions=positions)
-            run = partial(_block_of, model, embedded, layer, positions)
-            x = model.tape.checkpoint(run, x)
+            tape.keep("checkpoint", positions=positions)
+            run = partial(_block_of, model, embedded, layer, [positions, *angles])
+            x = tape.checkpoint(run, x)
         else:
             x = block(model, x, embedded, layer)
     if not checkpointing:  # else its blocks hold it until they have run again
@@ -43,7 +46,7 @@ def hidden(model: Model, *, checkpointing: bool) -> Value:
     return x
 
 
-def _block_of(model: Model, embedded: Value, layer: int, _: Storage, x: Value) -> Value:
+def _block_of(model: Model, embedded: Value, layer: int, _: list[Storage], x: Value) -> Value:
     return block(model, x, embedded, layer)
 
 
