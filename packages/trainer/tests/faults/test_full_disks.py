@@ -27,7 +27,8 @@ def test_a_save_that_finds_no_room_says_where_and_how_much_and_the_last_one_load
     limits = [0, sizes[0] - 1, sizes[0], sizes[-2], sizes[-1] - 1]
     for limit in limits:
         run = tmp_path / str(limit)
-        server.run("train", kill_after=straight[1] / 2, directory=str(run))  # there is a last one
+        kill = {"point": "open", "save": 3, "call": 0}
+        assert server.run("train", directory=str(run), kill=kill)["code"] == -9  # there is a last one
         before = Checkpoints(run / "checkpoints").latest()
         done = server.run("train", directory=str(run), asynchronous=asynchronous, most_file_bytes=limit)
         assert done["code"] == 2, done["output"]
