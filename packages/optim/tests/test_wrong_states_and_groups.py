@@ -87,3 +87,12 @@ def test_ways_to_compute_that_there_are_not_are_refused() -> None:
     ):
         lr_schedule("cosine", max_lr=0.1, end=10)  # type: ignore[arg-type]
     assert lr_schedule(constant, max_lr=0.1, end=10)(3) == 0.1
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_state_can_be_loaded_again_after_another_one(name: str) -> None:
+    optimizer = stepped(OPTIMIZERS[name], 2, 3)
+    saved = copy.deepcopy(optimizer.state_dict())
+    for _ in range(2):  # torch adds to the optimizer's defaults when it loads
+        optimizer.load_state_dict(saved)
+    assert str(optimizer.state_dict()) == str(saved)
