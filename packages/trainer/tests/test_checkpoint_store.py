@@ -14,6 +14,7 @@ from torch import nn
 
 from hornbook.trainer import CheckpointError, Checkpoints, WhichCheckpoint, verify_checkpoint
 from hornbook.trainer.hashed_write import write_hashed
+from hornbook.trainer.state import HostBuffers
 from test_checkpoint import assert_same, trained
 
 
@@ -241,3 +242,26 @@ def test_many_saves_leave_two_checkpoints_and_no_open_file(tmp_path: Path) -> No
     checkpoints.wait()
     assert num_open() == before
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_copies_on_the_host_are_the_same_bits_of_any_type_size_and_layout() -> None:
+    buffers = HostBuffers()
+    for seed in (0, 1):  # the second one into the same memory
+        large = torch.randn(2_200, 2_000, generator=torch.Generator().manual_seed(seed))  # more than a piece
+        tensors = {
+            "large": large,
+            "bfloat16": large.bfloat16(),
+            "transposed": large.T,
+            "every other": large[:, ::2],
+            "behind others": large[100:],
+            "bytes": (large > 0).byte(),
+            "number": large[0, 0],
+            "none": torch.empty(0, 3),
+        }
+        before = {name: tensor.clone() for name, tensor in tensors.items()}
+        copies = buffers.copy(tensors)
+        large.zero_()
+        assert copies.keys() == before.keys()
+        for name, tensor in before.items():
+            assert copies[name].dtype == tensor.dtype
+            assert torch.equal(copies[name], tensor), name
