@@ -1,4 +1,4 @@
-"""Many runs that differ in one thing: learning rates up to divergence, batch sizes, or any other field.
+"""Many runs that differ in one thing: learning rates up to divergence, batch sizes, or any other fields.
 
 Each run has a directory of its own in the sweep's; one that diverges is a result, not a failure. Ctrl-C, or a
 kill at any moment, loses nothing that was saved: the same command goes on, and a finished sweep does nothing.
@@ -10,6 +10,8 @@ Examples:
     uv run apps/sweep.py lr --rates 1e-3 3e-3 1e-2 --jobs 2
     uv run apps/sweep.py batch --num-steps 500              # same tokens, the rate tuned again at each size
     uv run apps/sweep.py grid --grid seed=0,1,2 --grid model.norm=pre,post
+    uv run --extra optuna apps/sweep.py search --num-runs 30 \
+        --space max_lr=1e-4:1e-1:log --space model.norm=pre,post   # and ends early what lags behind
     uv run apps/sweep.py lr --dry-run                       # which runs, and how long one takes
 """
 
@@ -25,9 +27,18 @@ from recipes.wrong_input import exit_code_of
 def main(arguments: list[str]) -> int:
     """Plan, run, sum up."""
     flags = parse_flags(SweepFlags, __doc__ or "", arguments)
-    plan, about = plan_of(flags)
-    names = {"lr": "Learning rates", "batch": "Batch sizes", "grid": "Grid"}
-    return sweep(flags, plan, about, sweep_summary, title=names[flags.kind], name=f"sweep-{flags.kind}")
+    planned = plan_of(flags)
+    names = {"lr": "Learning rates", "batch": "Batch sizes", "grid": "Grid", "search": "Search"}
+    return sweep(
+        flags,
+        planned.plan,
+        planned.about,
+        sweep_summary,
+        title=names[flags.kind],
+        name=f"sweep-{flags.kind}",
+        prune=planned.prune,
+        num_runs=planned.num_runs,
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What a run will be, before it is: settings, size, cost."""
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -61,7 +62,7 @@ def describe(experiment: Experiment, device: torch.device, num_processes: int = 
         cut = "" if limit is None else f", {duration(limit)} at most"
         say(
             f"cost: {experiment.num_tokens:,} tokens, {total / 1e15:.3g} PFLOP; {speeds}: "
-            f"about {duration(total / (speed * share))}{cut}"
+            f"about {duration(predicted_seconds(experiment, speed))} with the evaluations{cut}"
         )
     elif limit is not None:
         num_steps = limit * speed * share / flops_per_step
@@ -70,6 +71,23 @@ def describe(experiment: Experiment, device: torch.device, num_processes: int = 
     devices = "" if num_processes == 1 else f", times {num_processes} processes"
     say(f"MFU: share of {peak / 1e12:,.4g} TFLOP/s, {source}{devices}")
     return speed
+
+
+def predicted_seconds(experiment: Experiment, matmul_speed: float) -> float:
+    """Predict how long a run takes, as roughly as its speed is known: its updates and its evaluations.
+
+    Args:
+        experiment: The run.
+        matmul_speed: Of a matrix product, in FLOP/s.
+    """
+    limit = experiment.loop.max_seconds or math.inf
+    num_steps = experiment.planned_steps
+    if num_steps is None:
+        return limit
+    windows = experiment.eval_windows * (num_steps // experiment.loop.eval_interval_steps)
+    flops = num_steps * training_flops(experiment.model, batch_size=experiment.batch_size)
+    flops += (windows + experiment.final_eval_windows) * forward_flops(experiment.model)
+    return min(limit, flops / (matmul_speed * TYPICAL_SHARE[experiment.compile]))
 
 
 def duration(seconds: float) -> str:

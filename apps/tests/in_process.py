@@ -39,5 +39,5 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr("recipes.curve.draw_curve", lambda *_: None)  # half of the time of so small a run
     monkeypatch.setattr(runner, "_start", start)
-    monkeypatch.setattr(runner, "wait", lambda _sentinels: None)
+    monkeypatch.setattr(runner, "wait", lambda _sentinels, _timeout: None)
     return names

@@ -14,6 +14,7 @@ import pytest
 import sweep as app
 from hornbook.trainer import read_rows
 from recipes.experiment import demo
+from recipes.sweep.follower import Follower
 from recipes.sweep.outcome import Outcome
 from recipes.sweep.plans import batch_plan, lr_plan, rates_around
 from recipes.sweep.point import MAX_LR, MIN_LR, changed, combinations, parse_grid
@@ -91,7 +92,10 @@ def test_a_grid_has_every_combination_each_value_as_its_field_has_it() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["grid"], "error: say which sweep: lr, batch, or grid with --grid FIELD=VALUE,VALUE,…, such as"),
+        (
+            ["grid"],
+            "error: say which sweep: lr, batch, search, or grid with --grid FIELD=VALUE,VALUE,…",
+        ),
         (["lr", "--grid", "seed=1"], "error: --grid goes with the sweep `grid`, not with `lr`"),
         (["grid", "--grid", "seed"], "error: --grid seed: expected FIELD=VALUE"),
         (
@@ -213,3 +217,22 @@ def test_a_sweep_killed_in_the_middle_of_a_run_goes_on_to_the_same_bits(
     losses = [[row[1] for row in read_rows(one / "metrics.csv")] for one in (run, straight / "run")]
     assert losses[0] == losses[1]
     assert len(losses[0]) == 150
+
+
+def test_who_follows_a_run_sees_each_whole_line_once_and_begins_anew_with_a_new_file(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    follower = Follower(path)
+    follower.read()
+    assert follower.step == 0
+    path.write_text("step,train_loss,val_loss,wallclock_time\n1,5.0,,0.5\n2,4.0,4.5,1.0\n3,3.9")
+    follower.read()
+    assert (follower.step, follower.loss, follower.seconds) == (2, 4.0, 1.0)
+    with path.open("a") as file:
+        file.write(",,1.5\n4,nan,nan,2.0\n")
+    follower.read()
+    assert (follower.step, follower.evaluations) == (4, [(2, 4.5)])
+    new = tmp_path / "new"  # as a run that goes on from step 1 replaces it
+    new.write_text("step,train_loss,val_loss,wallclock_time\n1,5.0,,0.5\n")
+    new.replace(path)
+    follower.read()
+    assert (follower.step, follower.evaluations) == (1, [])

@@ -1,15 +1,18 @@
 """What became of a run of a sweep."""
 
-import csv
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from hornbook.trainer import atomic_file
 
-Status = Literal["finished", "no better than guessing", "diverged", "out of memory"]
+from .follower import Follower
+
+Status = Literal["finished", "no better than guessing", "diverged", "out of memory", "pruned"]
+"""pruned: ended early, because it lagged behind the runs before it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +24,12 @@ class Outcome:
     bits_per_byte: float | None = None
     steps: int = 0
     seconds: float = 0.0
+    evaluations: tuple[tuple[int, float], ...] = ()  # step and validation loss, nats a token
+
+    @property
+    def diverged(self) -> bool:
+        """Whether its rate was too high: its numbers are none, or it learned nothing."""
+        return self.status in ("diverged", "no better than guessing")
 
     @property
     def stable(self) -> bool:
@@ -28,7 +37,9 @@ class Outcome:
         return self.status == "finished"
 
 
-def outcome_of(directory: Path, status: Literal["finished", "diverged", "out of memory"]) -> Outcome:
+def outcome_of(
+    directory: Path, status: Literal["finished", "diverged", "out of memory", "pruned"]
+) -> Outcome:
     """Read the outcome of a run that ended.
 
     A loss above that of equally likely tokens, ln(vocabulary), is no better than guessing: at such rates a
@@ -37,9 +48,12 @@ def outcome_of(directory: Path, status: Literal["finished", "diverged", "out of 
     Raises:
         ValueError: If the run's files are not those of a run.
     """
+    steps, seconds, evaluations = _progress(directory / "metrics.csv")
     if status != "finished":
-        steps, seconds = _progress(directory / "metrics.csv")
-        return Outcome(status=status, steps=steps, seconds=seconds)
+        loss = evaluations[-1][1] if status == "pruned" and evaluations else None
+        return Outcome(
+            status=status, val_loss=loss, steps=steps, seconds=seconds, evaluations=tuple(evaluations)
+        )
     try:
         results = json.loads((directory / "results.json").read_bytes())
         vocab_size = len(json.loads((directory / "tokenizer" / "vocab.json").read_bytes()))
@@ -50,6 +64,7 @@ def outcome_of(directory: Path, status: Literal["finished", "diverged", "out of 
             bits_per_byte=bits,
             steps=int(results["steps"]),
             seconds=float(results["wallclock_seconds"]),
+            evaluations=tuple(evaluations),
         )
     except (KeyError, TypeError, ValueError, OSError) as error:
         msg = f"{directory} holds no results of a run: {error!r}"
@@ -65,7 +80,7 @@ def read_outcomes(path: Path) -> dict[str, Outcome]:
     if not path.exists():
         return {}
     try:
-        return {name: Outcome(**fields) for name, fields in json.loads(path.read_bytes()).items()}
+        return {name: _outcome(**fields) for name, fields in json.loads(path.read_bytes()).items()}
     except (ValueError, TypeError, AttributeError) as error:
         msg = f"{path} is not a sweep's record ({error}): remove it, and the sweep reads its runs anew"
         raise ValueError(msg) from error
@@ -81,13 +96,14 @@ def write_outcomes(path: Path, outcomes: dict[str, Outcome]) -> None:
         file.write(json.dumps(content, indent=2).encode() + b"\n")
 
 
-def _progress(metrics: Path) -> tuple[int, float]:
-    """Step and seconds of the last row that was written; zeros if there is none."""
+def _outcome(*, evaluations: Sequence[Sequence[float]] = (), **fields: Any) -> Outcome:
+    return Outcome(evaluations=tuple((int(step), float(loss)) for step, loss in evaluations), **fields)
+
+
+def _progress(metrics: Path) -> tuple[int, float, list[tuple[int, float]]]:
+    """Step and seconds of the last row that was written, and all evaluations; zeros and none without rows."""
     if not metrics.exists():
-        return 0, 0.0
-    with metrics.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    try:
-        return int(rows[-1]["step"]), float(rows[-1]["wallclock_time"])
-    except (IndexError, KeyError, TypeError, ValueError):
-        return 0, 0.0
+        return 0, 0.0, []
+    follower = Follower(metrics)
+    follower.read()
+    return follower.step, follower.seconds, follower.evaluations

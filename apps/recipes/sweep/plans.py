@@ -11,6 +11,10 @@ from .point import MAX_LR, Point, combinations, point
 Plan = Callable[[Mapping[str, Outcome]], list[Point]]
 """Takes outcomes by name; returns all points that are known to be wanted, in order."""
 
+Prune = Callable[[str, Sequence[tuple[int, float]], Mapping[str, Outcome]], bool]
+"""Takes the name of a run that goes on, its evaluations (step, loss) and the outcomes so far; tells whether
+to end it."""
+
 _MAX_RATES = 12
 _FEWEST_STEPS = 20  # a batch that leaves fewer updates says nothing
 
@@ -40,7 +44,7 @@ def lr_plan(rates: Sequence[float], *, edge_runs: int = 0) -> Plan:
         for _ in range(edge_runs):
             known = [(one.value(MAX_LR), outcomes[one.name]) for one in points if one.name in outcomes]
             good = [rate for rate, outcome in known if outcome.stable]
-            bad = [rate for rate, outcome in known if not outcome.stable]
+            bad = [rate for rate, outcome in known if outcome.diverged]
             if len(known) < len(points) or not good or not bad:
                 break
             points.append(point({MAX_LR: float(f"{math.sqrt(max(good) * min(bad)):.3g}")}))
@@ -71,7 +75,7 @@ def batch_plan(base: Experiment, sizes: Sequence[int], *, rate_factors: Sequence
         rate_factors: What the scaled rate is multiplied by.
 
     Raises:
-        ValueError: If the run is limited by the clock alone.
+        ValueError: If the run is limited by the clock alone, or too short for any of the sizes.
     """
     num_steps = base.planned_steps
     if num_steps is None:
@@ -83,6 +87,12 @@ def batch_plan(base: Experiment, sizes: Sequence[int], *, rate_factors: Sequence
         steps = round(windows / size)
         if steps >= _FEWEST_STEPS:
             ladder[size] = [_batch_point(base, size, steps, factor) for factor in sorted(rate_factors)]
+    if not ladder:
+        msg = (
+            f"no batch size of {', '.join(map(str, sizes))} leaves {_FEWEST_STEPS} updates or more of "
+            f"{windows:,} windows: give smaller --sizes or more --num-steps"
+        )
+        raise ValueError(msg)
 
     def plan(outcomes: Mapping[str, Outcome]) -> list[Point]:
         points: list[Point] = []

@@ -64,12 +64,13 @@ def changed(experiment: Experiment, changes: Sequence[tuple[str, Any]]) -> Exper
     return replace(experiment, **whole)
 
 
-def parse_grid(words: Sequence[str], experiment: Experiment) -> dict[str, list[Any]]:
+def parse_grid(words: Sequence[str], experiment: Experiment, *, flag: str = "--grid") -> dict[str, list[Any]]:
     """Read `field=value,value,…`: which values each field takes.
 
     Args:
         words: As they were given; a field by its dotted name, or its last part where that tells it.
         experiment: Whose fields they are.
+        flag: What they were given with, for errors.
 
     Raises:
         ValueError: If a field is unknown (the nearest is named), given twice, or a value can't be its.
@@ -79,13 +80,13 @@ def parse_grid(words: Sequence[str], experiment: Experiment) -> dict[str, list[A
     for word in words:
         given, equals, values = word.partition("=")
         if not equals or not values:
-            msg = f"--grid {word}: expected FIELD=VALUE,VALUE,…, such as --grid optimizer.max_lr=1e-3,3e-3"
+            msg = f"{flag} {word}: expected FIELD=VALUE,VALUE,…, such as {flag} optimizer.max_lr=1e-3,3e-3"
             raise ValueError(msg)
-        name = _full_name(given.strip().replace("-", "_"), types)
+        name = _full_name(given.strip().replace("-", "_"), types, flag)
         if name in grid:
-            msg = f"--grid {name} is given twice: give all its values at once"
+            msg = f"{flag} {name} is given twice: give all its values at once"
             raise ValueError(msg)
-        grid[name] = [_parse(name, value.strip(), types[name]) for value in values.split(",")]
+        grid[name] = [_parse(name, value.strip(), types[name], flag) for value in values.split(",")]
         for value in grid[name]:
             changed(experiment, [(name, value)])
     return grid
@@ -114,20 +115,20 @@ def _types(value: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _full_name(given: str, types: Mapping[str, Any]) -> str:
+def _full_name(given: str, types: Mapping[str, Any], flag: str) -> str:
     matches = [given] if given in types else [name for name in types if name.rsplit(".", 1)[-1] == given]
     if len(matches) == 1:
         return matches[0]
     if matches:
-        msg = f"--grid {given} may mean {' or '.join(matches)}: give the whole name"
+        msg = f"{flag} {given} may mean {' or '.join(matches)}: give the whole name"
         raise ValueError(msg)
     short = {name.rsplit(".", 1)[-1]: name for name in types}
     near = difflib.get_close_matches(given, [*types, *short], n=1, cutoff=0.0)
-    msg = f"--grid {given}: there is no such field; the nearest is {short.get(near[0], near[0])}"
+    msg = f"{flag} {given}: there is no such field; the nearest is {short.get(near[0], near[0])}"
     raise ValueError(msg)
 
 
-def _parse(name: str, text: str, kind: Any) -> Any:
+def _parse(name: str, text: str, kind: Any, flag: str) -> Any:
     """Read a value as its field's type has it."""
     options = get_args(kind) if get_origin(kind) is not Literal else (kind,)
     if not options or get_origin(kind) is tuple:
@@ -149,10 +150,10 @@ def _parse(name: str, text: str, kind: Any) -> Any:
                 continue
     if allowed:
         near = difflib.get_close_matches(text, allowed, n=1, cutoff=0.0)[0]
-        msg = f"--grid {name}={text}: it must be one of {', '.join(allowed)}; the nearest is {near}"
+        msg = f"{flag} {name}={text}: it must be one of {', '.join(allowed)}; the nearest is {near}"
     else:
         names = " or ".join(getattr(option, "__name__", str(option)) for option in options)
-        msg = f"--grid {name}={text}: it must be {names.replace('NoneType', 'none')}"
+        msg = f"{flag} {name}={text}: it must be {names.replace('NoneType', 'none')}"
     raise ValueError(msg)
 
 

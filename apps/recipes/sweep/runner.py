@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -23,15 +23,24 @@ from ..describe import duration
 from ..flags import TrainFlags
 from ..run import run
 from ..wrong_input import DIVERGED, exit_code_of
+from .follower import Follower
+from .live import LOOK_EVERY_SECONDS, shown
 from .outcome import Outcome, outcome_of, read_outcomes, write_outcomes
-from .plans import Plan
+from .plans import Plan, Prune
 from .point import Point, changed
 
 _SECONDS_TO_LET_GO = 60  # of a run by the process of a sweep that was killed, which saves it first
 
 
 def run_sweep(
-    plan: Plan, flags: TrainFlags, directory: Path, identity: Mapping[str, Any], *, jobs: int = 1
+    plan: Plan,
+    flags: TrainFlags,
+    directory: Path,
+    identity: Mapping[str, Any],
+    *,
+    jobs: int = 1,
+    prune: Prune | None = None,
+    num_runs: int | None = None,
 ) -> dict[str, Outcome]:
     """Run what the plan wants and isn't done yet.
 
@@ -41,6 +50,8 @@ def run_sweep(
         directory: Of the sweep: `NAME/` is a run, `NAME.log` what it said, `outcomes.json` what came of all.
         identity: What the sweep depends on, as JSON values: another one is refused in this directory.
         jobs: Runs at once. They share the processors, and on a GPU its memory.
+        prune: Asked about each run after its evaluations, whether to end it.
+        num_runs: Of the whole, where the plan learns them one by one.
 
     Returns:
         Outcomes by name, also of earlier calls.
@@ -49,31 +60,53 @@ def run_sweep(
         RunDirectoryError: If the directory holds another sweep, something else, or is in use.
         ValueError: If a run failed for another reason than divergence or memory; its log says more.
     """
-    with _held(directory, identity):
+    with _held(directory, identity), shown(flags.experiment, num_runs) as live:
         record = directory / "outcomes.json"
         outcomes = read_outcomes(record)
-        running: dict[str, SpawnProcess] = {}
+        running: dict[str, _Running] = {}
+        look_every = LOOK_EVERY_SECONDS if prune or live.is_seen else None
         try:
             while True:
                 wanted = plan(outcomes)
                 for one in wanted:
                     if len(running) < jobs and one.name not in outcomes and one.name not in running:
-                        running[one.name] = _start(one, flags, directory, jobs)
+                        process = _start(one, flags, directory, jobs)
+                        running[one.name] = _Running(process, Follower(directory / one.name / "metrics.csv"))
                 if not running:
                     return {one.name: outcomes[one.name] for one in wanted}
-                wait([process.sentinel for process in running.values()])
-                for name, process in list(running.items()):
-                    if process.exitcode is not None:
+                live.look(wanted, outcomes, {name: one.follower for name, one in running.items()})
+                wait([one.process.sentinel for one in running.values()], look_every)
+                for name, run_ in list(running.items()):
+                    run_.follower.read()
+                    ended = run_.process.exitcode is not None
+                    if not ended and prune and run_.is_evaluated():
+                        ended = prune(name, run_.follower.evaluations, outcomes)
+                    if ended:
                         del running[name]
-                        outcomes[name] = _ended(directory, name, process.exitcode)
+                        outcomes[name] = _ended(directory, name, run_.process)
                         write_outcomes(record, outcomes)
+                        total = max(num_runs or 0, len(plan(outcomes)))
                         done = sum(one.name in outcomes for one in plan(outcomes))
-                        say(f"{done} of {len(plan(outcomes))}  {name}: {told(outcomes[name])}")
+                        say(f"{done} of {total}  {name}: {told(outcomes[name])}")
         finally:  # Ctrl-C, SIGTERM, or a run that failed: the others save and end
-            for process in running.values():
-                process.terminate()
-            for process in running.values():
-                process.join()
+            for run_ in running.values():
+                run_.process.terminate()
+            for run_ in running.values():
+                run_.process.join()
+
+
+@dataclass
+class _Running:
+    """A run that goes on."""
+
+    process: SpawnProcess
+    follower: Follower
+    seen: int = 0  # evaluations
+
+    def is_evaluated(self) -> bool:
+        """Tell whether there are evaluations that were not seen before."""
+        before, self.seen = self.seen, len(self.follower.evaluations)
+        return self.seen != before
 
 
 def told(outcome: Outcome) -> str:
@@ -87,9 +120,9 @@ def told(outcome: Outcome) -> str:
     """
     if outcome.val_loss is None:
         return f"{outcome.status} after step {outcome.steps:,}"
-    word = "" if outcome.stable else f"{outcome.status}: "
-    bits = f"{outcome.bits_per_byte:.4f} bits per byte"
-    return f"{word}loss {outcome.val_loss:.4f}, {bits}, {duration(outcome.seconds)}"
+    word = "" if outcome.stable else f"{outcome.status} after step {outcome.steps:,}: "
+    bits = "" if outcome.bits_per_byte is None else f", {outcome.bits_per_byte:.4f} bits per byte"
+    return f"{word}loss {outcome.val_loss:.4f}{bits}, {duration(outcome.seconds)}"
 
 
 @contextmanager
@@ -157,20 +190,29 @@ def _end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _ended(directory: Path, name: str, exit_code: int) -> Outcome:
-    """Tell what became of a run from how its process ended.
+def _ended(directory: Path, name: str, process: SpawnProcess) -> Outcome:
+    """Tell what became of a run from how its process ended; one that goes on is pruned, and saves first.
 
     Raises:
         ValueError: If it is no result.
     """
-    if exit_code == 0:
+    if process.exitcode is None:
+        process.terminate()
+        process.join()
+        if process.exitcode in (
+            128 + signal.SIGTERM,
+            -signal.SIGTERM,
+        ):  # else it came to its own end
+            return outcome_of(directory / name, "pruned")
+    if process.exitcode == 0:
         return outcome_of(directory / name, "finished")
-    if exit_code == DIVERGED:
+    if process.exitcode == DIVERGED:
         return outcome_of(directory / name, "diverged")
     log = directory / f"{name}.log"
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
     last = lines[-1] if lines else "it said nothing"
     if last.startswith("error: out of memory"):
         return outcome_of(directory / name, "out of memory")
-    msg = f"the run {name} ended with exit code {exit_code}: {last.removeprefix('error: ')} ({log} says more)"
+    why = f"{last.removeprefix('error: ')} ({log} says more)"
+    msg = f"the run {name} ended with exit code {process.exitcode}: {why}"
     raise ValueError(msg)

@@ -32,7 +32,7 @@ def _row(one: Point, outcome: Outcome) -> list[str]:
 
 def _edge(points: Sequence[Point], outcomes: Mapping[str, Outcome], best: Point) -> str:
     """Where divergence begins, and how far below it the best rate lies."""
-    bad = [one.value(MAX_LR) for one in points if not outcomes[one.name].stable]
+    bad = [one.value(MAX_LR) for one in points if outcomes[one.name].diverged]
     stable = [one.value(MAX_LR) for one in points if outcomes[one.name].stable]
     if not bad:
         return "No rate diverged: the edge of stability lies above those tried. Give higher --rates."

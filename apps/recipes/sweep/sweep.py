@@ -2,26 +2,23 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from hornbook.accounting import training_flops
 from hornbook.trainer import atomic_file
 
 from ..console import say
-from ..describe import TYPICAL_SHARE, describe, duration
+from ..describe import describe, duration, predicted_seconds
 from ..device import check_compile, choose_device
-from ..experiment import Experiment
 from ..flags import TrainFlags
 from ..prepare import prepare
 from ..report import find_runs, read_runs, write_report
 from ..texts import choose_texts, provide_checked
 from .flags import JobFlags
 from .outcome import Outcome
-from .plans import Plan
+from .plans import Plan, Prune
 from .point import Point, changed
 from .runner import run_sweep
 
@@ -29,17 +26,16 @@ Summary = Callable[[Sequence[Point], Mapping[str, Outcome], Path], str]
 """Takes the points in order, their outcomes and the sweep's directory; returns Markdown."""
 
 
-def _seconds(experiment: Experiment, matmul_speed: float) -> float:
-    """Predict how long a run takes, as roughly as `describe` does."""
-    limit = experiment.loop.max_seconds or math.inf
-    if experiment.planned_steps is None:
-        return limit
-    flops = training_flops(experiment.model, batch_size=experiment.batch_size) * experiment.planned_steps
-    return min(limit, flops / (matmul_speed * TYPICAL_SHARE[experiment.compile]))
-
-
 def sweep(
-    flags: JobFlags, plan: Plan, about: Mapping[str, Any], summary: Summary, *, title: str, name: str
+    flags: JobFlags,
+    plan: Plan,
+    about: Mapping[str, Any],
+    summary: Summary,
+    *,
+    title: str,
+    name: str,
+    prune: Prune | None = None,
+    num_runs: int | None = None,
 ) -> int:
     """Run a plan and write `summary.md`, `report.html` and `figures/` into the sweep's directory.
 
@@ -50,6 +46,8 @@ def sweep(
         summary: What the sweep has shown.
         title: Of the report.
         name: Of the directory, if none is given.
+        prune: Tells which runs to end early.
+        num_runs: Of the whole, where the plan learns them one by one.
 
     Raises:
         ValueError: On anything that can't be used.
@@ -64,10 +62,12 @@ def sweep(
     say(f"text: {texts.name}")
     if flags.dry_run:
         speed = describe(flags.experiment, device)
-        seconds = sum(_seconds(changed(flags.experiment, one.changes), speed) for one in points)
-        say(f"{len(points)} runs to begin with, about {duration(seconds)} in all, one after another:")
-        for one in points:
-            say(f"  {one.name}")
+        seconds = [predicted_seconds(changed(flags.experiment, one.changes), speed) for one in points]
+        say(f"{len(points)} runs to begin with, about {duration(sum(seconds))} in all, one after another:")
+        for one, its in zip(points, seconds, strict=True):
+            say(f"  {one.name}  about {duration(its)}")
+        if num_runs is not None and num_runs > len(points):
+            say(f"  and {num_runs - len(points)} more, each chosen from how those before it did")
         return 0
     experiment = flags.experiment
     digests = provide_checked(texts, experiment.model.context_length)
@@ -83,7 +83,7 @@ def sweep(
         cache=flags.texts.data_dir / "cache",
     )
     shared = TrainFlags(**{field.name: getattr(flags, field.name) for field in fields(TrainFlags)})
-    outcomes = run_sweep(plan, shared, directory, identity, jobs=flags.jobs)
+    outcomes = run_sweep(plan, shared, directory, identity, jobs=flags.jobs, prune=prune, num_runs=num_runs)
     told = summary(plan(outcomes), outcomes, directory)
     with atomic_file(directory / "summary.md") as file:
         file.write(told.encode())
