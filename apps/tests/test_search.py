@@ -106,7 +106,7 @@ def test_evaluations_come_back_from_the_record(tmp_path: Path) -> None:
     ],
 )
 def test_a_space_that_cannot_be_is_told_by_field_and_rule(words: list[str], message: str) -> None:
-    with pytest.raises(ValueError, match="--space|max_lr") as error:
+    with pytest.raises(ValueError, match=r"--space|max_lr|=LOW:HIGH") as error:
         parse_space(words, demo())
     assert message in str(error.value)
 
