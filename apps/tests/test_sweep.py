@@ -140,7 +140,7 @@ def test_a_dry_run_names_the_runs_and_writes_nothing(
     assert sweep(*words) == 0
     said = capsys.readouterr().out
     assert "2 runs to begin with, about 0 s in all" in said
-    assert "  seed-0\n  seed-1\n" in said
+    assert "  seed-0  about 0 s\n  seed-1  about 0 s\n" in said
     assert list(tmp_path.iterdir()) == []
 
 
