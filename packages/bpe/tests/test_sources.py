@@ -275,7 +275,7 @@ def _numbers() -> Iterator[Any]:
         (None, TypeError, "got NoneType"),
         (b"text.txt", TypeError, "got bytes"),
         ([], ValueError, "input_path is an empty list; name at least one file"),
-        ([3], TypeError, "a path must be a str or an os.PathLike, got int"),
+        ([3], TypeError, "a path must be a str or an os.PathLike of one, got 3"),
         (
             "nowhere.txt",
             FileNotFoundError,
