@@ -35,10 +35,10 @@ def _edge(points: Sequence[Point], outcomes: Mapping[str, Outcome], best: Point)
     bad = [one.value(MAX_LR) for one in points if outcomes[one.name].diverged]
     stable = [one.value(MAX_LR) for one in points if outcomes[one.name].stable]
     if not bad:
-        return "No rate diverged: the edge of stability lies above those tried. Give higher --rates."
+        return "No rate diverged: the edge of stability lies above those tried."
     highest = max((rate for rate in stable if rate < min(bad)), default=None)
     if highest is None:
-        return f"Every rate from {min(bad):g} on diverged: give lower --rates."
+        return f"Every rate from {min(bad):g} on diverged: try lower ones."
     return (
         f"The edge of stability lies between {highest:g}, which is stable, and {min(bad):g}, which diverges. "
         f"The best rate, {best.value(MAX_LR):g}, is {best.value(MAX_LR) / min(bad):.2g} of the latter."
