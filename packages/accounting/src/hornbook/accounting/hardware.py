@@ -116,7 +116,7 @@ HARDWARE: Mapping[str, Hardware] = MappingProxyType(
             "others from NVIDIA's table of HGX B200 (2025)",
             ("NVIDIA B200",),
             fp32=75,
-            tf32=1_125,
+            tf32=1_100,
             bf16=2_250,
             fp8=4_500,
         ),
