@@ -171,15 +171,19 @@ def test_the_counts_depend_neither_on_threads_nor_on_blocks(seed: int, path: Pat
 
 def test_what_the_threads_counted_is_added(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     both_count = threading.Barrier(2, timeout=60)
+    counting_threads: set[int] = set()
 
     class Together(PureCounter):
         def add_text(self, block: bytes) -> None:
-            both_count.wait()
+            if threading.get_ident() not in counting_threads:  # its first block: two threads have one
+                counting_threads.add(threading.get_ident())
+                both_count.wait()
             super().add_text(block)
 
     monkeypatch.setattr(engine, "new_counter", Together)
     path.write_text("the cat", encoding="utf-8")
     assert dict(count_pretokens([path] * 4, [], num_threads=2).items()) == {b"the": 4, b" cat": 4}
+    assert len(counting_threads) == 2
 
 
 @pytest.mark.parametrize("num_threads", [1, 2, 3])
