@@ -1,14 +1,8 @@
 """Many texts, and many threads."""
 
-import os
 import random
-import signal
-import subprocess
-import sys
-import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,34 +34,6 @@ def test_a_long_text_of_a_batch_is_shared_out_in_pieces(monkeypatch: pytest.Monk
         trained().encode_batch(["", broken], num_threads=2)
     expected = trained().encode(broken, errors="bytes")
     assert trained().encode_batch([broken], errors="bytes") == [expected]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_ctrl_c_ends_a_batch_at_once(tmp_path: Path) -> None:
-    # The texts never end: only the interrupt can end the process.
-    script = """
-        import itertools
-        from hornbook.bpe import Tokenizer
-        def texts():
-            for number in itertools.count():
-                print(number, flush=True)
-                yield "the cat sat " * 100_000
-        Tokenizer({value: bytes([value]) for value in range(256)}, []).encode_batch(texts(), num_threads=3)
-    """
-    (tmp_path / "script.py").write_text(textwrap.dedent(script), encoding="utf-8")
-    process = subprocess.Popen(
-        [sys.executable, "script.py"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "0\n"
-    os.killpg(process.pid, signal.SIGINT)
-    _, complaints = process.communicate(timeout=60)
-    assert complaints.count("Traceback") == complaints.count("KeyboardInterrupt") == 1
 
 
 def test_a_batch_names_the_text_that_fails() -> None:

@@ -20,6 +20,25 @@ from hornbook.bpe.sources import open_source
 only_posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 
+def interrupt(script: str, folder: Path, begins: str) -> None:
+    """Interrupt a script that would never end, once it has printed its first line."""
+    (folder / "script.py").write_text(textwrap.dedent(script), encoding="utf-8")
+    process = subprocess.Popen(
+        [sys.executable, "script.py"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith(begins)
+    os.killpg(process.pid, signal.SIGINT)
+    _, complaints = process.communicate(timeout=60)
+    assert complaints.count("Traceback") == complaints.count("KeyboardInterrupt") == 1
+    assert process.returncode == -signal.SIGINT
+
+
 def run(script: str, folder: Path, **environment: str) -> str:
     (folder / "script.py").write_text(textwrap.dedent(script), encoding="utf-8")
     result = subprocess.run(
@@ -63,21 +82,22 @@ def test_ctrl_c_ends_training_at_once_with_one_traceback(tmp_path: Path) -> None
         show = lambda *call: print(*call, flush=True)
         train_bpe(itertools.repeat("the cat<e> sat " * 10_000), 300, ["<e>"], num_threads=3, progress=show)
     """
-    (tmp_path / "script.py").write_text(textwrap.dedent(script), encoding="utf-8")
-    process = subprocess.Popen(
-        [sys.executable, "script.py"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline().startswith("count ")
-    os.killpg(process.pid, signal.SIGINT)
-    _, complaints = process.communicate(timeout=60)
-    assert complaints.count("Traceback") == complaints.count("KeyboardInterrupt") == 1
-    assert process.returncode == -signal.SIGINT
+    interrupt(script, tmp_path, "count ")
+
+
+@only_posix
+def test_ctrl_c_ends_a_batch_at_once(tmp_path: Path) -> None:
+    # The texts never end: only the interrupt can end the process.
+    script = """
+        import itertools
+        from hornbook.bpe import Tokenizer
+        def texts():
+            for number in itertools.count():
+                print(number, flush=True)
+                yield "the cat sat " * 100_000
+        Tokenizer({value: bytes([value]) for value in range(256)}, []).encode_batch(texts(), num_threads=3)
+    """
+    interrupt(script, tmp_path, "0")
 
 
 @pytest.mark.parametrize("num_threads", [1, 3])
