@@ -3,8 +3,8 @@
 Muon for the hidden matrices and AdamW for the rest, a shorter memory of both, QK-norm, ReLU squared,
 zero-initialised outputs, value residual, embedding shortcut, logit softcap, and a trapezoid by the clock. The
 budget is --max-seconds; the schedule ends with it however fast the machine is. --measure runs the AdamW
-baseline and each trick alone, then all together on half the tokens, and tells what each
-needs to the baseline's loss in tokens and seconds.
+baseline and each trick alone, then all together on half the tokens, and tells what each needs to the
+baseline's loss in tokens and seconds.
 
 Examples:
     uv run apps/leaderboard.py                                  # two minutes, on what every machine has

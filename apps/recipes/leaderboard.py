@@ -14,7 +14,7 @@ from .ablations import best_point, tuning_ladder
 from .experiment import Experiment, demo
 from .markdown import table
 from .optimizer import OptimizerConfig, ScheduleConfig
-from .sweep.flags import JobFlags
+from .sweep.flags import JobFlags, check_positive
 from .sweep.outcome import Outcome
 from .sweep.plans import Plan
 from .sweep.point import MAX_LR, Point, changed, point
@@ -37,9 +37,7 @@ class LeaderboardFlags(JobFlags):
     def __post_init__(self) -> None:
         """Refuse what can't be meant."""
         JobFlags.__post_init__(self)
-        if not self.rate_factors or min(self.rate_factors) <= 0:
-            msg = f"--rate-factors must be numbers greater than 0, got {self.rate_factors}"
-            raise ValueError(msg)
+        check_positive("rate-factors", self.rate_factors)
         if not 0 < self.token_share <= 1:
             msg = f"--token-share must be greater than 0 and at most 1, got {self.token_share}"
             raise ValueError(msg)

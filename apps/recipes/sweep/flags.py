@@ -1,5 +1,6 @@
 """The command line of a sweep: that of a training app, and which runs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -56,6 +57,17 @@ class SweepFlags(JobFlags):
     """Of search: end a run whose loss is above the median of the runs before it at the same step."""
 
 
+def check_positive(flag: str, values: Sequence[float]) -> None:
+    """Refuse a list of numbers that is empty or has one that is not greater than 0.
+
+    Raises:
+        ValueError: Naming the flag and what was given.
+    """
+    if not values or min(values) <= 0:
+        msg = f"--{flag} must be numbers greater than 0, got {' '.join(map(str, values)) or 'none'}"
+        raise ValueError(msg)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Planned:
     """A sweep as its flags mean it."""
@@ -101,10 +113,8 @@ def plan_of(flags: SweepFlags) -> Planned:
             raise ValueError(msg)
         about = {"kind": "lr", "rates": rates, "edge_runs": flags.edge_runs}
         return Planned(plan=lr_plan(rates, edge_runs=flags.edge_runs), about=about)
-    for name, values in (("sizes", flags.sizes), ("rate-factors", flags.rate_factors)):
-        if not values or min(values) <= 0:
-            msg = f"--{name} must be numbers greater than 0, got {' '.join(map(str, values)) or 'none'}"
-            raise ValueError(msg)
+    check_positive("sizes", flags.sizes)
+    check_positive("rate-factors", flags.rate_factors)
     sizes, factors = list(flags.sizes), list(flags.rate_factors)
     plan = batch_plan(base, sizes, rate_factors=factors)
     return Planned(plan=plan, about={"kind": "batch", "sizes": sizes, "rate_factors": factors})

@@ -199,10 +199,7 @@ def _ended(directory: Path, name: str, process: SpawnProcess) -> Outcome:
     if process.exitcode is None:
         process.terminate()
         process.join()
-        if process.exitcode in (
-            128 + signal.SIGTERM,
-            -signal.SIGTERM,
-        ):  # else it came to its own end
+        if process.exitcode in (128 + signal.SIGTERM, -signal.SIGTERM):  # else it came to its own end
             return outcome_of(directory / name, "pruned")
     if process.exitcode == 0:
         return outcome_of(directory / name, "finished")

@@ -20,22 +20,25 @@ def check_positive_int(name: str, value: object) -> None:
 
 def check_positive_finite(name: str, value: object) -> None:
     """Refuse anything but a finite number above zero."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        msg = f"{name} must be a number, got {value!r} of type {type(value).__name__}"
-        raise TypeError(msg)
-    if not 0 < value < math.inf or value > sys.float_info.max:
+    number = _number(name, value)
+    if not 0 < number < math.inf or number > sys.float_info.max:
         msg = f"{name} must be positive and finite, got {value}"
         raise ValueError(msg)
 
 
 def check_not_negative(name: str, value: object) -> None:
     """Refuse anything but a finite number that is not below zero."""
+    number = _number(name, value)
+    if not 0 <= number < math.inf:
+        msg = f"{name} must be at least 0 and finite, got {value}"
+        raise ValueError(msg)
+
+
+def _number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         msg = f"{name} must be a number, got {value!r} of type {type(value).__name__}"
         raise TypeError(msg)
-    if not 0 <= value < math.inf:
-        msg = f"{name} must be at least 0 and finite, got {value}"
-        raise ValueError(msg)
+    return value
 
 
 def check_ids(name: str, ids: Tensor) -> None:

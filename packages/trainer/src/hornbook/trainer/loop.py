@@ -208,7 +208,7 @@ def train(
                     tokens_processed=progress.tokens,
                     grad_norm=update.grad_norm,
                     tokens_per_second=round(tokens_per_second, 1),
-                    mfu=_rounded(flops_per_second, peak_flops_per_second),
+                    mfu=_utilization(flops_per_second, peak_flops_per_second),
                     bits_per_byte=evaluation.bits_per_byte if evaluation else None,
                     skipped_steps=progress.skipped_steps,
                     flops_per_second=flops_per_second and round(flops_per_second),
@@ -250,5 +250,5 @@ def _restore(
     return Progress(**restored.extra["progress"]), restored.wallclock_seconds
 
 
-def _rounded(flops_per_second: float | None, peak: float | None) -> float | None:
+def _utilization(flops_per_second: float | None, peak: float | None) -> float | None:
     return None if flops_per_second is None or peak is None else round(flops_per_second / peak, 4)
