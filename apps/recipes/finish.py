@@ -6,13 +6,20 @@ from pathlib import Path
 
 import torch
 
-from hornbook.trainer import Evaluation, Outcome, atomic_file
+from hornbook.trainer import (
+    Checkpoints,
+    Evaluation,
+    Outcome,
+    atomic_file,
+    verify_checkpoint,
+)
 
 from .console import printable, say
 from .describe import duration
 from .sampling import TextOptions, stream_samples
 from .trained import load_run
 
+_RESULTS = "results.json"
 _OPTIONS, _NUM_SAMPLES = TextOptions(), 3
 
 
@@ -20,6 +27,7 @@ def finish(
     directory: Path,
     *,
     text_name: str,
+    valid_text_name: str,
     device: torch.device,
     evaluation: Evaluation,
     outcome: Outcome,
@@ -47,6 +55,7 @@ def finish(
     draw_curve(directory / "metrics.csv", directory, title)
     results = {
         "text": text_name,
+        "valid_text": valid_text_name,
         "steps": outcome.step,
         "val_loss": evaluation.loss,
         "perplexity": evaluation.perplexity,
@@ -58,17 +67,28 @@ def finish(
         "training_flops": flops,
         "sample": samples[0],
     }
-    _write(directory / "results.json", json.dumps(results, indent=2))
+    _write(directory / _RESULTS, json.dumps(results, indent=2))
 
 
 def is_finished(directory: Path) -> bool:
-    """Tell whether a run has come to its end."""
-    return (directory / "results.json").is_file()
+    """Tell whether a run is at its end, and its last checkpoint what was written; say if that is not so."""
+    if not (directory / _RESULTS).is_file():
+        return False
+    checkpoints = Checkpoints(directory / "checkpoints")
+    if not checkpoints.paths():  # taken away, to keep the results alone
+        return True
+    try:
+        steps = json.loads((directory / _RESULTS).read_bytes())["steps"]
+        verify_checkpoint(checkpoints.path_of(steps))
+    except (ValueError, KeyError, TypeError) as error:  # a CheckpointError is a ValueError
+        say(f"this run was finished, but not all of it is as it was written: {error}")
+        return False
+    return True
 
 
 def show(directory: Path) -> None:
     """Print the results of a finished run: the loss, a story, where the rest is."""
-    results = json.loads((directory / "results.json").read_bytes())
+    results = json.loads((directory / _RESULTS).read_bytes())
     seconds = results["wallclock_seconds"]
     say()
     say(
@@ -76,7 +96,7 @@ def show(directory: Path) -> None:
         f"{results['bits_per_byte']:.4f} bits per byte"
     )
     say(
-        f"on {results['val_tokens']:,} held-out tokens of {results['text']} "
+        f"on {results['val_tokens']:,} held-out tokens of {results['valid_text']} "
         f"({results['val_windows']:,} of {results['val_windows_in_all']:,} windows)"
     )
     say(f"trained for {duration(seconds)}, {results['training_flops'] / max(seconds, 0.1) / 1e9:.1f} GFLOP/s")

@@ -56,6 +56,7 @@ def run(flags: TrainFlags) -> int:
             flags.parallel,
             Path(begun["directory"]),
             begun["text"],
+            begun["valid_text"],
             flags.sinks,
         )
 
@@ -69,7 +70,7 @@ def _begin(flags: TrainFlags, world: World, held: ExitStack) -> dict[str, str] |
         held: Takes the run's directory, which is held until the end.
 
     Returns:
-        The run's directory, the prepared data and the text's name; None if there is nothing to train.
+        The run's directory, the prepared data and the texts' names; None if there is nothing to train.
     """
     device, experiment = world.device, flags.experiment
     check_processes(experiment, flags.parallel, world)
@@ -113,7 +114,12 @@ def _begin(flags: TrainFlags, world: World, held: ExitStack) -> dict[str, str] |
         f"vocabulary of {vocab_size:,}"
         + (": this text gives no more, and the model takes as many" if fewer else "")
     )
-    return {"directory": str(directory), "data": str(data.entry), "text": texts.name}
+    return {
+        "directory": str(directory),
+        "data": str(data.entry),
+        "text": texts.name,
+        "valid_text": texts.valid_name,
+    }
 
 
 def check_room(out: Path, experiment: Experiment) -> None:

@@ -45,6 +45,11 @@ class Texts:
     source: Literal["own", "tinystories", "openwebtext", "sample", "python"] = "own"
     num_bytes: int = 0  # of the training text, if it is made here
 
+    @property
+    def valid_name(self) -> str:
+        """Of the held-out text, for people."""
+        return self.valid.name if self.source == "own" else self.name
+
 
 def settled(flags: TextFlags, wanted: DataSet) -> TextFlags:
     """Return the flags with the place of "auto" taken by what it means for a data set."""

@@ -53,6 +53,7 @@ def train_experiment(
     parallel: ParallelFlag,
     directory: Path,
     text_name: str,
+    valid_text_name: str,
     sink_flags: SinkFlags = _FILES_ONLY,
 ) -> int:
     """Train, or go on training, in a run's directory; finish it when it is at its end.
@@ -146,6 +147,7 @@ def train_experiment(
         finish(
             directory,
             text_name=text_name,
+            valid_text_name=valid_text_name,
             device=torch.device("cpu") if how == "fsdp" else device,  # where a model fits that was in shards
             evaluation=evaluation,
             outcome=outcome,

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,7 @@ def test_a_run_ends_with_everything_it_promises(
     said = capsys.readouterr().out
     assert said.startswith("text: train.txt\npreset: demo on cpu\n")
     assert "nats per token, perplexity" in said
+    assert " held-out tokens of valid.txt (" in said
     assert "bits per byte" in said
     run = tmp_path / "run"
     names = {path.name for path in run.iterdir()}
@@ -94,6 +96,27 @@ def test_a_run_killed_after_its_last_step_is_finished_without_training(
         second[second.index("\n\nvalidation") :].splitlines()[2:4]
         == first[first.index("\n\nvalidation") :].splitlines()[2:4]
     )
+
+
+@pytest.mark.parametrize("damaged", ["checkpoints/step-00000012/training.safetensors", "results.json"])
+def test_damage_to_a_finished_run_is_noticed_and_the_same_command_mends_it(
+    tmp_path: Path, texts: tuple[Path, Path], capsys: pytest.CaptureFixture[str], damaged: str
+) -> None:
+    words = arguments(tmp_path, *texts)
+    assert train(*words) == 0
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    shutil.copytree(run, whole)
+    raw = bytearray((run / damaged).read_bytes())
+    raw[len(raw) // 2] ^= 128
+    (run / damaged).write_bytes(raw)
+    capsys.readouterr()
+    assert train(*words) == 0
+    said = capsys.readouterr().out
+    assert "this run was finished, but not all of it is as it was written: " in said
+    assert damaged in said or damaged == "results.json"
+    same_run(run, whole)
+    assert train(*words) == 0
+    assert "this run is finished" in capsys.readouterr().out
 
 
 def test_ctrl_c_at_a_third_and_the_same_command_again_end_with_the_same_bits(

@@ -47,6 +47,16 @@ def test_a_latest_that_names_nothing_is_told_and_the_newest_is_used(
     assert restored is not None
     assert restored.step == 1
     assert f"{tmp_path / 'latest'} not used" in caplog.text
+    assert checkpoints.latest() == restored.path
+
+
+def test_a_latest_that_is_missing_is_written_anew(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save(step, *trained(0), wallclock_seconds=0.0)
+    (tmp_path / "latest").unlink()
+    checkpoints.restore(*trained(0))
+    assert (tmp_path / "latest").read_text() == "step-00000002\n"
 
 
 def test_the_best_ones_are_kept_beside_the_last(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
+import errno
+import os
 import shutil
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -6,18 +9,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+from torch.distributed.checkpoint.state_dict_loader import load
 
+from hornbook.optim import AdamW
 from hornbook.trainer import (
     CheckpointError,
     Checkpoints,
     OtherRankError,
     Parallel,
+    SharedCheckpoints,
     World,
     joined_world,
     load_weights,
+    parallelize,
     read_rows,
+    shared_checkpoints,
 )
-from hornbook.trainer.checkpoint_directory import SavedCheckpoint
+from hornbook.trainer.checkpoint_directory import SavedCheckpoint, write_files
 from hornbook.trainer.shards import shard_names
 from many_processes import in_processes
 from tiny_parallel import KINDS, Tiny, losses_and_norms, run_to
@@ -33,7 +42,7 @@ def told(block: Any) -> str:
     """What goes wrong in a block."""
     try:
         block()
-    except (ValueError, ArithmeticError, OtherRankError) as error:
+    except (ValueError, ArithmeticError, OSError, OtherRankError) as error:
         return f"{type(error).__name__}: {error}"
     return "nothing"
 
@@ -66,14 +75,68 @@ def seen_by_each(directory: Path) -> dict[str, Any]:
                 run = partial(run_to, world, directory / POISONED[how], how, poison_step=6)
                 seen[POISONED[how]] = told(run)
             seen["bits"] = (whole_state(straight), whole_state(resumed))
+            with pytest.MonkeyPatch.context() as monkeypatch:
+                seen["shards in a thread"] = shards_in_a_thread(world, directory / "in-a-thread", monkeypatch)
         else:
             seen["shards"] = run_to(world, directory / "two-four-one", "fsdp", 8)[1]
+            two = directory / "two-four-one" / "checkpoints" / "step-00000004"
+            seen["two processes' shards"] = (read_by_us(two), read_by_torch(world, two))
             if world.is_main:
                 shutil.copytree(directory / "two-four-one", directory / "damaged")
                 damage(directory / "damaged" / "checkpoints" / "step-00000008" / shard_names(4)[2])
             world.gather_json(None)
-            seen["after damage"] = run_to(world, directory / "damaged", "fsdp")[1]
+            seen["after damage"] = run_to(world, directory / "damaged", "fsdp", asynchronous=False)[1]
         return seen
+
+
+def shards_in_a_thread(world: World, directory: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Save, train on, let the disk have it; save, but the disk of the last process is full; save again."""
+    model = Tiny()
+    parallelize(model, model.loss, world, "fsdp", units=model.layers)
+    optimizer = AdamW(model.parameters(), 0.02)
+    checkpoints = SharedCheckpoints(Checkpoints(directory, asynchronous=True), world)
+    disk = threading.Event()
+
+    def write(aside: Path, files: Any) -> Any:
+        disk.wait()
+        if "step-00000002" in aside.name and world.rank == world.size - 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write_files(aside, files)
+
+    def save(step: int) -> str:
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.fill_(step)
+        return told(lambda: checkpoints.save(step, model, optimizer, wallclock_seconds=1))
+
+    monkeypatch.setattr(shared_checkpoints, "write_files", write)
+    seen: dict[str, Any] = {"first": save(1)}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    seen["early"] = (directory / "step-00000001").exists()
+    disk.set()
+    seen["second"] = save(2)
+    seen["third"] = save(3)
+    world.gather_json(None)
+    seen["there"] = sorted(path.name for path in directory.iterdir())
+    seen["again"] = save(3)
+    checkpoints.wait()
+    return seen
+
+
+def read_by_us(checkpoint: Path) -> dict[str, Any]:
+    (weights,) = SavedCheckpoint(checkpoint).read("model")
+    return {f"model.{name}": tensor.tolist() for name, tensor in weights.items()}
+
+
+def read_by_torch(world: World, checkpoint: Path) -> dict[str, Any]:
+    """Read into this world's shards."""
+    model = Tiny()
+    parallelize(model, model.loss, world, "fsdp", units=model.layers)
+    state = {f"model.{name}": t for name, t in model.state_dict().items() if name != "head.weight"}
+    load(state, storage_reader=HuggingFaceStorageReader(str(checkpoint)))
+    return {name: tensor.full_tensor().tolist() for name, tensor in state.items()}
 
 
 def damage(path: Path) -> None:
@@ -207,6 +270,24 @@ def test_replicas_that_were_stopped_and_go_on_have_the_bits_of_those_never_stopp
         assert straight == resumed == of_two[0]["bits"][0]
 
 
+def test_shards_are_copied_and_a_thread_writes_them_or_says_at_the_next_save_that_it_could_not(
+    directory: Path, of_two: list[dict[str, Any]]
+) -> None:
+    run = directory / "in-a-thread"
+    for rank, seen in enumerate(of_two):
+        seen = seen["shards in a thread"]
+        assert seen["first"] == seen["second"] == seen["again"] == "nothing"
+        assert not seen["early"]
+        shard = run / "step-00000002" / shard_names(2)[1]
+        full = f"OSError: [Errno {errno.ENOSPC}] no room to write {shard}"
+        assert seen["third"].startswith("OtherRankError: another process has failed" if rank == 0 else full)
+        assert seen["there"] == ["latest", "step-00000001"]
+    for step in (1, 3):
+        saved = Tiny()
+        load_weights(run / f"step-{step:08d}", saved)
+        assert all(torch.all(parameter == step) for parameter in saved.parameters())
+
+
 @pytest.mark.parametrize("name", POISONED.values())
 def test_a_loss_that_is_not_finite_in_one_process_stops_all_before_the_update(
     directory: Path, of_two: list[dict[str, Any]], name: str
@@ -218,18 +299,11 @@ def test_a_loss_that_is_not_finite_in_one_process_stops_all_before_the_update(
     assert [path.name for path in saved] == ["step-00000002", "step-00000004"]
 
 
-@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
-def test_torch_reads_our_shards(directory: Path, of_four: list[dict[str, Any]]) -> None:
-    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
-    from torch.distributed.checkpoint.state_dict_loader import load
-
-    path = directory / "two-four-one" / "checkpoints" / "step-00000008"
-    (weights,) = SavedCheckpoint(path).read("model")
-    assert "head.weight" not in weights  # it is table.weight
-    ours = {f"model.{name}": tensor for name, tensor in weights.items()}
-    theirs = {name: torch.zeros_like(tensor) for name, tensor in ours.items()}
-    load(theirs, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=True)
-    assert all(torch.equal(theirs[name], tensor) for name, tensor in ours.items())
+def test_torch_reads_the_shards_of_two_processes_into_those_of_four(of_four: list[dict[str, Any]]) -> None:
+    for seen in of_four:
+        by_us, by_torch = seen["two processes' shards"]
+        assert "model.head.weight" not in by_us  # it is table.weight
+        assert by_torch == by_us
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="wants two GPUs")

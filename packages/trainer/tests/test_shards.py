@@ -7,7 +7,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hornbook.trainer.shards import Region, copy_overlap, encode_shard, part_of, regions_in, whole_infos
+from hornbook.trainer.shards import (
+    Region,
+    copy_overlap,
+    encode_shard,
+    part_of,
+    regions_in,
+    shard_of,
+    whole_infos,
+)
 from hornbook.trainer.tensor_file import Header, encode, read_header
 
 WHOLE = torch.arange(60.0).reshape(10, 6)
@@ -41,7 +49,7 @@ def test_parts_of_any_cut_make_up_the_parts_of_any_other(
 
 
 def test_what_is_whole_lies_at_the_beginning() -> None:
-    header = read_header(io.BytesIO(b"".join(map(bytes, encode_shard({"weight": WHOLE})))))
+    header = read_header(io.BytesIO(b"".join(map(bytes, encode_shard(shard_of({"weight": WHOLE}))))))
     assert list(regions_in(header)) == [("weight", Region((0, 0), (10, 6)))]
     assert whole_infos([header])["weight"].shape == (10, 6)
     assert part_of(WHOLE, None) is WHOLE

@@ -119,6 +119,7 @@ def run_to(
     *,
     dropout: float = 0.0,
     poison_step: int | None = None,
+    asynchronous: bool = True,
 ) -> tuple[Tiny, list[list[int]]]:
     """Train to step 12, or be stopped before it: by a signal to the last process, or by its loss.
 
@@ -166,7 +167,9 @@ def run_to(
             token_num_bytes=np.ones(VOCAB_SIZE, np.int64),
             world=world,
         ),
-        checkpoints=SharedCheckpoints(Checkpoints(directory / "checkpoints", keep_last=3), world),
+        checkpoints=SharedCheckpoints(
+            Checkpoints(directory / "checkpoints", keep_last=3, asynchronous=asynchronous), world
+        ),
         sinks=[CsvSink(directory / "metrics.csv")] if world.is_main else [],
         stop=stop,
         average=WeightAverage(model, 0.5),

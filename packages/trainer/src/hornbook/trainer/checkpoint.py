@@ -4,7 +4,6 @@ import logging
 import math
 import os
 import re
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.nn import Module
 from torch.optim import Optimizer
 
+from .background_save import BackgroundSave
 from .checkpoint_directory import (
     CheckpointError,
     Contents,
@@ -125,7 +125,7 @@ class Checkpoints:
         self.run = run
         self.about = about
         self._buffers = [HostBuffers() for _ in range(3)]
-        self._pending: _Pending | None = None
+        self._saving = BackgroundSave()
 
     def paths(self) -> list[Path]:
         """Return the checkpoints on disk, oldest first, verified or not."""
@@ -195,7 +195,7 @@ class Checkpoints:
             tensors = (contents.model, contents.training, contents.extra)
             copies = [buffers.copy(ts) for buffers, ts in zip(self._buffers, tensors, strict=True)]
             contents = replace(contents, model=copies[0], training=copies[1], extra=copies[2])
-            self._pending = _Pending(lambda: self._write(path, contents))
+            self._saving.begin(lambda: self._write(path, contents))
         else:
             self._write(path, contents)
         stall = time.perf_counter() - began
@@ -208,11 +208,7 @@ class Checkpoints:
         Raises:
             OSError: If a save that went on in a thread has failed; its checkpoint is not there.
         """
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
-            pending.join()
-            if pending.error is not None:
-                raise pending.error
+        self._saving.wait()
 
     def restore(self, model: Module, optimizer: Optimizer) -> Restored | None:
         """Load the newest checkpoint that verifies, for the run that writes here; None if there is none.
@@ -236,7 +232,9 @@ class Checkpoints:
             return restore_checkpoint(path, model, optimizer)
 
         restored = self._newest(load)
-        if restored is not None and restored.path == self.latest():
+        if restored is not None and restored.path != self.latest():
+            self._name(restored.path)
+        elif restored is not None:
             self._prune(restored.path)  # once more: a kill may have come between naming it and this
         return restored
 
@@ -303,9 +301,12 @@ class Checkpoints:
 
     def publish(self, path: Path) -> None:
         """Let `latest` name a checkpoint that is on the disk, and delete those that are not to be kept."""
+        self._name(path)
+        self._prune(path)
+
+    def _name(self, path: Path) -> None:
         with atomic_file(self.directory / _LATEST) as file:
             file.write(f"{path.name}\n".encode())
-        self._prune(path)
 
     def _write(self, path: Path, contents: Contents) -> None:
         began = time.perf_counter()
@@ -334,23 +335,6 @@ class Checkpoints:
         metrics = {path: state["metric"] for path, state in states.items() if state is not None}
         measured = [path for path, metric in metrics.items() if metric is not None]
         return sorted(measured, key=lambda path: (metrics[path], _step(path)))
-
-
-class _Pending(threading.Thread):
-    """A save on its way to the disk. Python waits for it before it exits, since it is no daemon."""
-
-    def __init__(self, write: Callable[[], None]) -> None:
-        super().__init__(name="hornbook-checkpoint")
-        self.error: BaseException | None = None
-        self._write = write
-        self.start()
-
-    def run(self) -> None:
-        """Write; the error, if any, is for who waits."""
-        try:
-            self._write()
-        except BaseException as error:
-            self.error = error
 
 
 def _step(path: Path) -> int:

@@ -12,10 +12,15 @@ def first_difference(ours: Mapping[str, Any], theirs: Any) -> str | None:
     Example:
         >>> first_difference({"model": {"d_model": 8}, "seed": 0}, {"model": {"d_model": 4}, "seed": 0})
         'model.d_model = 4, this one has 8'
+        >>> first_difference({"model": {"d_model": 8}, "seed": 0}, {"model": {"d_model": 4}, "seed": 1})
+        'model.d_model = 4, this one has 8 (differs as well: seed)'
     """
-    for name, mine, other in _differences("", as_json(ours), theirs):
-        return f"{name} = {json.dumps(other)}, this one has {json.dumps(mine)}"
-    return None
+    found = list(_differences("", as_json(ours), theirs))
+    if not found:
+        return None
+    (name, mine, other), *others = found
+    too = f" (differs as well: {', '.join(more for more, _, _ in others)})" if others else ""
+    return f"{name} = {json.dumps(other)}, this one has {json.dumps(mine)}{too}"
 
 
 def as_json(value: Any) -> Any:

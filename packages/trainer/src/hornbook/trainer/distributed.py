@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
@@ -50,12 +50,26 @@ class World:
     """What this process computes on."""
     store: Store | None = field(default=None, repr=False, compare=False)
     """Where processes leave each other notes; None if there is one."""
+    group: dist.ProcessGroup | None = field(default=None, repr=False, compare=False)
+    """Over what they talk; None: torch's default group."""
     _notes: Iterator[int] = field(default_factory=itertools.count, repr=False, compare=False)
 
     @property
     def is_main(self) -> bool:
         """Whether this is rank 0, which alone prints, logs and writes."""
         return self.rank == 0
+
+    def apart(self) -> "World":
+        """Return the same processes with a line of their own, for a thread beside the training: on the CPU.
+
+        Every process must call it.
+        """
+        if self.store is None:
+            return self
+        store = PrefixStore(f"apart-{next(self._notes)}", self.store)
+        group = dist.new_group(backend="gloo")
+        assert isinstance(group, dist.ProcessGroup)  # all are in it
+        return replace(self, device=torch.device("cpu"), store=store, group=group, _notes=itertools.count())
 
     def gather(self, numbers: Tensor) -> Tensor:
         """Return what every process gave, one row each: (n,) in, (size, n) out, on the same device.
@@ -65,7 +79,7 @@ class World:
         if self.size == 1:
             return numbers[None]
         rows = numbers.new_empty(self.size, *numbers.shape)
-        dist.all_gather(list(rows), numbers.contiguous())
+        dist.all_gather(list(rows), numbers.contiguous(), group=self.group)
         return rows
 
     def mean(self, numbers: Tensor) -> Tensor:

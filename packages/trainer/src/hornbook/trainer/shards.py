@@ -10,7 +10,7 @@ in a pickle, and to read one is to run code from a file; and neither form hashes
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -100,12 +100,24 @@ def cut_tensors(model: Module, optimizer: Optimizer) -> Like:
     return like
 
 
-def encode_shard(tensors: Mapping[str, Tensor]) -> list[Buffer]:
-    """Return the bytes of this process's file: of cut tensors its parts, and the others."""
+class Shard(NamedTuple):
+    """What one process writes of tensors: its parts of the cut ones, the others, and where each begins."""
+
+    parts: Mapping[str, Tensor]
+    offsets: Mapping[str, Sequence[int]]
+
+
+def shard_of(tensors: Mapping[str, Tensor]) -> Shard:
+    """Return what is in this process; it shares memory with the tensors."""
     parts = {name: here(tensor) for name, tensor in tensors.items()}
     parts = {name: part for name, part in parts.items() if part.numel() or not is_cut(tensors[name])}
-    offsets: Json = {name: {_OFFSETS: list(region_here(tensors[name]).offsets)} for name in parts}
-    return encode(parts, {_METADATA: dump(offsets).decode()})
+    return Shard(parts, {name: region_here(tensors[name]).offsets for name in parts})
+
+
+def encode_shard(shard: Shard) -> list[Buffer]:
+    """Return the bytes of this process's file."""
+    described: Json = {name: {_OFFSETS: list(offsets)} for name, offsets in shard.offsets.items()}
+    return encode(shard.parts, {_METADATA: dump(described).decode()})
 
 
 def whole_infos(headers: Iterable[Header]) -> dict[str, TensorInfo]:

@@ -1,7 +1,10 @@
 """The checkpoints of a run of many processes."""
 
+import logging
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,10 +15,10 @@ from torch import Tensor
 from torch.nn import Module
 from torch.optim import Optimizer
 
+from .background_save import BackgroundSave
 from .checkpoint import Checkpoints
 from .checkpoint_directory import (
     STATE,
-    Contents,
     Restored,
     contents_of,
     restore_checkpoint,
@@ -24,17 +27,21 @@ from .checkpoint_directory import (
 )
 from .distributed import World
 from .files import atomic_directory, named_when_full
-from .shards import encode_shard, is_cut, shard_names
+from .shards import Shard, encode_shard, is_cut, shard_names, shard_of
+from .state import HostBuffers
 from .strict_json import Json
+
+logger = logging.getLogger(__name__)
 
 
 class SharedCheckpoints:
     """`Checkpoints` for many processes: one set of them, of which all read the one that rank 0 has chosen.
 
     Where every process holds the same model and optimizer, rank 0 writes an ordinary checkpoint. Where they
-    are in shards (FSDP), each process writes its own, and waits until all are on the disk. Either can be gone
-    on with by any number of processes, in shards or not, and opened by one. Torch's random generators of all
-    processes are in it; one that had no part in the run before begins with one of its own.
+    are in shards (FSDP), each process writes its own, and the checkpoint has its name when all are on the
+    disk. Either can be gone on with by any number of processes, in shards or not, and opened by one. Torch's
+    random generators of all processes are in it; one that had no part in the run before begins with one of
+    its own.
 
     Args:
         checkpoints: Where they are; the directory is on a disk that all processes share.
@@ -44,6 +51,9 @@ class SharedCheckpoints:
     def __init__(self, checkpoints: Checkpoints, world: World) -> None:
         self._checkpoints = checkpoints
         self._world = world
+        self._saving = BackgroundSave()
+        self._buffers = HostBuffers()
+        self._writers = world.apart() if checkpoints.asynchronous else world
 
     def restore(self, model: Module, optimizer: Optimizer) -> Restored | None:
         """Load the newest checkpoint that verifies into every process; None if there is none.
@@ -52,6 +62,7 @@ class SharedCheckpoints:
             CheckpointError: On rank 0, as `Checkpoints.restore`; so are its other errors.
             OtherRankError: On the other ranks then.
         """
+        self.wait()
         own: list[Restored | None] = []
 
         def choose() -> str | None:
@@ -92,15 +103,28 @@ class SharedCheckpoints:
         Raises:
             OtherRankError: On the other ranks, if rank 0 could not save.
         """
+        began = time.perf_counter()
+        self._saving.wait()
         random = {}
         for name, generator in self._own_random().items():
             for rank, row in enumerate(self._world.gather(generator)[1:], start=1):
                 random[f"random.{rank}.{name}"] = row
         extra_tensors = {**extra_tensors, **random}
+        path = self._checkpoints.path_of(step)
         if any(is_cut(param) for param in model.parameters()):
             described = self._checkpoints.described(step, wallclock_seconds, extra, metric)
             contents = contents_of(model, optimizer, extra_tensors, described)
-            self._write_shards(self._checkpoints.path_of(step), contents)
+            # What is the same everywhere is written once.
+            tensors = contents.tensors().items()
+            shard = shard_of({name: t for name, t in tensors if self._world.is_main or is_cut(t)})
+            write = partial(self._write_shard, path, num_bytes=contents.num_bytes, state=contents.state)
+            if self._checkpoints.asynchronous:
+                copied = shard._replace(parts=self._buffers.copy(shard.parts))
+                self._saving.begin(lambda: write(copied))
+            else:
+                write(shard)
+            stall = time.perf_counter() - began
+            logger.info("checkpoint of step %d: training stood still for %.3f seconds", step, stall)
         else:
             with self._world.together():
                 if self._world.is_main:
@@ -113,34 +137,32 @@ class SharedCheckpoints:
                         extra=extra,
                         metric=metric,
                     )
-        return self._checkpoints.path_of(step)
+        return path
 
-    def _write_shards(self, path: Path, contents: Contents) -> None:
-        world = self._world
-        # What is the same everywhere is written once.
-        tensors = {name: t for name, t in contents.tensors().items() if world.is_main or is_cut(t)}
+    def _write_shard(self, path: Path, shard: Shard, *, num_bytes: int, state: bytes) -> None:
+        world = self._writers
         with ExitStack() as held:
 
             def begin() -> str:
                 self._checkpoints.make_ready()
-                size = contents.num_bytes
-                return str(held.enter_context(atomic_directory(path, needed_bytes=size, replace=True)))
+                return str(held.enter_context(atomic_directory(path, needed_bytes=num_bytes, replace=True)))
 
             aside = Path(world.on_main(begin))
             name = shard_names(world.size)[world.rank]
             with world.together(), named_when_full(path / name, None):
-                written = write_files(aside, {name: encode_shard(tensors)})
+                written = write_files(aside, {name: encode_shard(shard)})
             manifest: Json = {}
             for described in world.gather_json(written):
                 manifest |= described
             with world.together():
                 if world.is_main:
-                    write_manifest(aside, manifest | write_files(aside, {STATE: [contents.state]}))
+                    write_manifest(aside, manifest | write_files(aside, {STATE: [state]}))
                     held.close()
                     self._checkpoints.publish(path)
 
     def wait(self) -> None:
-        """Return when what rank 0 saves is on the disk; raise the error of a save that failed, there."""
+        """Return when all that was saved is on the disk; raise the error of a save that failed."""
+        self._saving.wait()
         self._checkpoints.wait()
 
     def _own_random(self) -> dict[str, Tensor]:
