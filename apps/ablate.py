@@ -17,7 +17,6 @@ import sys
 
 from recipes.ablations import BASELINE, AblationFlags, ablation_plan, ablation_summary, variants
 from recipes.flags import parse_flags
-from recipes.sweep.sweep import sweep
 from recipes.wrong_input import exit_code_of
 
 
@@ -30,13 +29,12 @@ def main(arguments: list[str]) -> int:
             (near,) = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
             msg = f"--variants {name}: there is no such variant; the nearest is {near}"
             raise ValueError(msg)
-    if flags.num_seeds < 1 or not flags.rate_factors or min(flags.rate_factors) <= 0:
-        msg = "--num-seeds must be at least 1, and --rate-factors numbers greater than 0"
-        raise ValueError(msg)
     names = [BASELINE, *(name for name in flags.variants or known if name != BASELINE)]
     factors = list(dict.fromkeys(flags.rate_factors))
     plan = ablation_plan(flags.experiment, names, factors, flags.num_seeds)
     about = {"kind": "ablations", "variants": names, "rate_factors": factors, "seeds": flags.num_seeds}
+    from recipes.sweep.sweep import sweep  # here: torch takes seconds, and wrong words should not
+
     summary = ablation_summary(flags.experiment, names)
     return sweep(flags, plan, about, summary, title="Ablations", name="ablations")
 

@@ -19,8 +19,6 @@ from dataclasses import fields, replace
 
 from recipes.flags import TrainFlags, parse_flags
 from recipes.leaderboard import LEADERBOARD_PRESETS, LeaderboardFlags, measure_plan, measure_summary
-from recipes.run import run
-from recipes.sweep.sweep import sweep
 from recipes.texts import settled
 from recipes.wrong_input import exit_code_of
 
@@ -30,10 +28,14 @@ def main(arguments: list[str]) -> int:
     flags = parse_flags(LeaderboardFlags, __doc__ or "", arguments, LEADERBOARD_PRESETS)
     flags = replace(flags, texts=settled(flags.texts, "openwebtext"))
     if not flags.measure:
+        from recipes.run import run  # here: torch takes seconds, and wrong words should not
+
         return run(TrainFlags(**{field.name: getattr(flags, field.name) for field in fields(TrainFlags)}))
     factors = list(dict.fromkeys(flags.rate_factors))
     plan = measure_plan(flags.experiment, factors, flags.token_share)
     about = {"kind": "tricks", "rate_factors": factors, "token_share": flags.token_share}
+    from recipes.sweep.sweep import sweep
+
     summary = measure_summary(flags.experiment)
     return sweep(flags, plan, about, summary, title="Leaderboard: the tricks", name="tricks")
 

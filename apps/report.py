@@ -18,6 +18,7 @@ from typing import Annotated
 
 import tyro
 
+from recipes.command_line import read_flags
 from recipes.console import say
 from recipes.report import find_runs, read_runs, write_report
 from recipes.wrong_input import exit_code_of
@@ -56,4 +57,4 @@ def main(flags: Flags) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code_of(lambda: main(tyro.cli(Flags, description=__doc__))))
+    sys.exit(exit_code_of(lambda: main(read_flags(Flags, __doc__, sys.argv[1:]))))

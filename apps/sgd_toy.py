@@ -1,8 +1,7 @@
 """What the learning rate does, on the smallest problem there is: 100 weights that should become 0.
 
 Ten steps of SGD on the mean of the squared weights, at rates 1, 10, 100 and 1000, each falling with
-1 / sqrt(t + 1): the toy problem of Stanford CS336, assignment 1 (2025). The loss may fall slowly, fast, or
-grow without end; the verdict under each column says which, and the factor beside it says why.
+1 / sqrt(t + 1): the toy problem of Stanford CS336, assignment 1 (2025). Below the table: what each did.
 
 Examples:
     uv run apps/sgd_toy.py
@@ -13,10 +12,8 @@ import math
 import sys
 from dataclasses import dataclass
 
-import tyro
-
+from recipes.command_line import read_flags
 from recipes.console import say
-from recipes.toy import toy_losses, toy_verdict
 from recipes.wrong_input import exit_code_of
 
 
@@ -36,13 +33,18 @@ class Flags:
 
 def main(flags: Flags) -> int:
     """Print the losses side by side, then a verdict for each rate."""
-    for name, value, least in (("num-steps", flags.num_steps, 1), ("rates", len(flags.rates), 1)):
-        if value < least:
-            msg = f"--{name}: at least {least} is needed, got {value}"
+    for name, value in (("num-steps", flags.num_steps), ("rates", len(flags.rates))):
+        if value < 1:
+            msg = f"--{name}: at least 1 is needed, got {value}"
             raise ValueError(msg)
+    if wrong := [rate for rate in flags.rates if not 0 <= rate < math.inf]:
+        msg = f"--rates: a rate must be at least 0 and finite, got {wrong[0]}"
+        raise ValueError(msg)
     if flags.dry_run:
-        say(f"{len(flags.rates)} rates, {flags.num_steps} steps of 100 weights each: no time at all")
+        say(f"{len(flags.rates)} rates, {flags.num_steps} steps of 100 weights each: a moment")
         return 0
+    from recipes.toy import toy_losses, toy_verdict  # here: torch takes seconds, and wrong words should not
+
     columns = [toy_losses(lr, num_steps=flags.num_steps, seed=flags.seed) for lr in flags.rates]
     say("step" + "".join(f"{f'lr {lr:g}':>14}" for lr in flags.rates))
     for step, row in enumerate(zip(*columns, strict=True)):
@@ -55,4 +57,4 @@ def main(flags: Flags) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code_of(lambda: main(tyro.cli(Flags, description=__doc__))))
+    sys.exit(exit_code_of(lambda: main(read_flags(Flags, __doc__, sys.argv[1:]))))

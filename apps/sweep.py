@@ -19,8 +19,6 @@ import sys
 
 from recipes.flags import parse_flags
 from recipes.sweep.flags import SweepFlags, plan_of
-from recipes.sweep.summary import sweep_summary
-from recipes.sweep.sweep import sweep
 from recipes.wrong_input import exit_code_of
 
 
@@ -28,6 +26,9 @@ def main(arguments: list[str]) -> int:
     """Plan, run, sum up."""
     flags = parse_flags(SweepFlags, __doc__ or "", arguments)
     planned = plan_of(flags)
+    from recipes.sweep.summary import sweep_summary  # here: torch takes seconds, and wrong words should not
+    from recipes.sweep.sweep import sweep
+
     names = {"lr": "Learning rates", "batch": "Batch sizes", "grid": "Grid", "search": "Search"}
     return sweep(
         flags,

@@ -15,9 +15,8 @@ Examples:
 
 import sys
 
-import tyro
-
 from hornbook.trainer import atomic_file
+from recipes.command_line import read_flags
 from recipes.console import printable, say
 from recipes.texts import check_text, provide
 from recipes.tokenizer_answers import answers
@@ -53,4 +52,4 @@ def main(flags: Flags) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code_of(lambda: main(tyro.cli(Flags, description=__doc__))))
+    sys.exit(exit_code_of(lambda: main(read_flags(Flags, __doc__, sys.argv[1:]))))

@@ -18,8 +18,16 @@ Examples:
 import sys
 
 from recipes.flags import parse_train_flags
-from recipes.run import run
 from recipes.wrong_input import exit_code_of
 
+
+def main(arguments: list[str]) -> int:
+    """Train."""
+    flags = parse_train_flags(__doc__ or "", arguments)
+    from recipes.run import run  # here: torch takes seconds, and wrong words should not
+
+    return run(flags)
+
+
 if __name__ == "__main__":
-    sys.exit(exit_code_of(lambda: run(parse_train_flags(__doc__, sys.argv[1:]))))
+    sys.exit(exit_code_of(lambda: main(sys.argv[1:])))

@@ -9,7 +9,7 @@ from hornbook.accounting import num_parameters
 
 from .experiment import Experiment
 from .markdown import table
-from .sweep.flags import JobFlags
+from .sweep.flags import JobFlags, check_positive
 from .sweep.outcome import Outcome
 from .sweep.plans import Plan
 from .sweep.point import MAX_LR, Point, changed, point
@@ -28,6 +28,14 @@ class AblationFlags(JobFlags):
     """Rates tried for each variant, as multiples of --max-lr; more are added while the best is at an end."""
     num_seeds: int = 2
     """Runs of each variant at its best rate."""
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be meant."""
+        JobFlags.__post_init__(self)
+        check_positive("rate-factors", self.rate_factors)
+        if self.num_seeds < 1:
+            msg = f"--num-seeds must be at least 1, got {self.num_seeds}"
+            raise ValueError(msg)
 
 
 def variants(base: Experiment) -> dict[str, tuple[str, dict[str, Any]]]:

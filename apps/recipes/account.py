@@ -4,12 +4,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from hornbook.accounting.__main__ import make_parser, make_question, report
 
 from .console import say
-from .device import choose_device, matmul_flops_per_second
 
 
 def account(description: str, arguments: Sequence[str]) -> int:
@@ -46,6 +43,8 @@ def calibrate() -> int:
     Raises:
         ValueError: If there is no GPU.
     """
+    import torch  # here: it takes seconds, and most of what is asked does without
+
     if not torch.cuda.is_available():
         msg = "--calibrate measures what CUDA takes besides tensors: this machine has no CUDA device"
         raise ValueError(msg)
@@ -76,6 +75,8 @@ def _parser(description: str) -> argparse.ArgumentParser:
 
 
 def _measure(dtype: str) -> float:
+    from .device import choose_device, matmul_flops_per_second
+
     device = choose_device(None)
     precision = "bf16" if dtype == "bf16" else "fp32"
     speed = matmul_flops_per_second(device, precision, rows=2_048, inner=2_048, columns=2_048)  # type: ignore[arg-type]

@@ -5,12 +5,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from hornbook.accounting import format_flops
-from hornbook.trainer import Evaluation, LoopConfig, Row
+
+if TYPE_CHECKING:
+    from hornbook.trainer import Evaluation, LoopConfig, Row
 
 
 class _Console(Console):
@@ -116,7 +119,7 @@ class ConsoleSink:
         config: Its limits, of which the bar shows the nearest.
     """
 
-    def __init__(self, config: LoopConfig) -> None:
+    def __init__(self, config: "LoopConfig") -> None:
         self._config = config
         self._of = "" if config.num_steps is None else f" of {config.num_steps:,}"
         self._progress: Progress | None = None
@@ -133,7 +136,7 @@ class ConsoleSink:
             self._task = self._progress.add_task("training", total=1.0, numbers="")
             self._progress.start()
 
-    def log(self, row: Row) -> None:
+    def log(self, row: "Row") -> None:
         """Move the bar; without a terminal, print a line every ten seconds."""
         numbers = f"loss {row.train_loss:.3f}  {row.tokens_per_second:,.0f} tokens/s"
         if row.flops_per_second is not None:
@@ -150,7 +153,7 @@ class ConsoleSink:
         if self._began is None:  # the first step has compiled and read the data: it is no measure of the rest
             self._began = (time.monotonic(), past)
 
-    def evaluated(self, step: int, evaluation: Evaluation) -> None:
+    def evaluated(self, step: int, evaluation: "Evaluation") -> None:
         """Print the loss on the held-out text, and on how much of it."""
         self._said = time.monotonic()
         say(

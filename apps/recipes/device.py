@@ -1,7 +1,6 @@
 """Which device a run uses, and how fast it is."""
 
 import os
-import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,8 @@ import torch
 from hornbook.accounting import DType, hardware_named
 from hornbook.trainer import Precision, choose_precision
 
-from .experiment import Experiment, PresetName
+from .experiment import Experiment
+from .machine import why_no_compile_on_cpu
 
 
 def choose_device(wanted: str | None) -> torch.device:
@@ -33,11 +33,6 @@ def choose_device(wanted: str | None) -> torch.device:
     return torch.device(wanted)
 
 
-def choose_preset(device: torch.device) -> PresetName:
-    """Return the preset that a device carries in minutes: gpu on CUDA, demo elsewhere."""
-    return "gpu" if device.type == "cuda" else "demo"
-
-
 def fit(experiment: Experiment, device: torch.device) -> Experiment:
     """Return a preset with the precision and the compilation that suit a device."""
     return replace(
@@ -50,9 +45,7 @@ def fit(experiment: Experiment, device: torch.device) -> Experiment:
 def why_no_compile(device: torch.device) -> str | None:
     """Return what torch.compile lacks on a device; None if it can be used."""
     if device.type == "cpu":
-        compilers = (os.environ.get("CXX", "g++"), "g++", "clang++")
-        found = any(shutil.which(name) for name in compilers)
-        return None if found else "there is no C++ compiler (g++ or clang++) on this machine"
+        return why_no_compile_on_cpu()
     if device.type == "cuda":
         from torch.utils._triton import has_triton
 

@@ -2,19 +2,20 @@
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import tyro
 
-from .console import one_voice
-from .device import choose_device, choose_preset, fit
+from .command_line import read_flags
 from .experiment import PRESETS, Experiment, PresetName
+from .machine import likely_device, why_no_compile_on_cpu
 from .prepare import check_vocab_size
-from .processes import ParallelFlag
 from .sinks import SinkFlags
 from .texts import TextFlags
+
+ParallelFlag = Literal["auto", "ddp", "fsdp"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +54,9 @@ def parse_flags(
 ) -> FlagsT:
     """Read a command line; the preset's values are the defaults that --help shows.
 
+    torch is not imported before the words are known to be right: it takes seconds. Where a GPU may be, on
+    which the defaults hang, they are then read again.
+
     Args:
         kind: The flags of the app: `TrainFlags`, or more.
         description: What the app does, with examples; the head of --help.
@@ -74,13 +78,29 @@ def parse_flags(
         known = argparse.Namespace(preset=None, device=None, vocab_size=None)
     if known.vocab_size is not None:  # one line for every size below the bytes, 0 and -1 too
         check_vocab_size(known.vocab_size)
-    device = choose_device(known.device)
-    preset = known.preset or choose_preset(device)
-    with one_voice():
-        return tyro.cli(
+
+    def read(preset: PresetName, experiment: Experiment) -> FlagsT:
+        return read_flags(
             kind,
-            args=list(arguments),
-            description=description,
-            default=kind(experiment=fit(presets[preset](), device), texts=TextFlags(), preset=preset),
+            description,
+            arguments,
+            default=kind(experiment=experiment, texts=TextFlags(), preset=preset),
             config=(tyro.conf.OmitArgPrefixes,),
         )
+
+    def preset_for(device_type: str) -> PresetName:
+        return known.preset or ("gpu" if device_type == "cuda" else "demo")
+
+    likely = likely_device(known.device)
+    preset = preset_for(likely)
+    experiment = presets[preset]()
+    if likely == "cpu":
+        compiles = experiment.compile and why_no_compile_on_cpu() is None
+        return read(preset, replace(experiment, compile=compiles))
+    if not {"-h", "--help"} & set(arguments):
+        read(preset, experiment)
+    from .device import choose_device, fit
+
+    device = choose_device(known.device)
+    preset = preset_for(device.type)
+    return read(preset, fit(presets[preset](), device))

@@ -1,26 +1,17 @@
 """The optimizer and its rate, as frozen values."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 import tyro
-from torch.nn import Linear, Module, Sequential
-from torch.optim import Optimizer
 
-from hornbook.optim import (
-    AdamW,
-    Muon,
-    Shape,
-    constant,
-    cosine,
-    decay_groups,
-    linear,
-    lr_schedule,
-    muon_groups,
-    trapezoid,
-)
+from hornbook import optim
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+    from torch.optim import Optimizer
 
 OptimizerKind = Literal["adamw", "muon"]
 ScheduleKind = Literal["cosine", "linear", "trapezoid", "constant"]
@@ -51,32 +42,19 @@ class OptimizerConfig:
     fused_optimizer: bool = False
     """Whether AdamW is compiled into one pass over memory: pays in long runs."""
 
-    def over(self, model: Module) -> Optimizer:
-        """Return the optimizer of a model's parameters; refuses impossible settings by name."""
+    def over(self, model: "Module") -> "Optimizer":
+        """Return the optimizer of a model's parameters."""
         if self.kind == "adamw":
-            return AdamW(
-                decay_groups(model, self.weight_decay),
-                self.max_lr,
-                betas=self.betas,
-                eps=self.eps,
-                fused=self.fused_optimizer,
-            )
+            groups = optim.decay_groups(model, self.weight_decay)
+            return optim.AdamW(groups, self.max_lr, **self._adamw, fused=self.fused_optimizer)
         names = [name.split(".")[0] for name, _ in model.named_parameters()]
-        groups = muon_groups(
+        groups = optim.muon_groups(
             model,
             self.weight_decay,
             not_hidden=[name for name in _NOT_HIDDEN if name in names],
             adamw_lr_scale=self.adamw_lr_scale,
         )
-        return Muon(
-            groups,
-            self.max_lr,
-            momentum=self.momentum,
-            scaling=self.muon_scaling,
-            betas=self.betas,
-            eps=self.eps,
-            fused=self.fused_optimizer,
-        )
+        return optim.Muon(groups, self.max_lr, **self._muon, **self._adamw, fused=self.fused_optimizer)
 
     def check(self) -> None:
         """Refuse impossible settings before there is a model.
@@ -84,8 +62,22 @@ class OptimizerConfig:
         Raises:
             ValueError: Naming the value and the rule.
         """
-        with torch.device("meta"):
-            self.over(Sequential(Linear(1, 1)))
+        group = {"lr": self.max_lr, "weight_decay": self.weight_decay, **self._adamw}
+        if self.kind == "adamw":
+            optim.check_adamw_group(group)
+            return
+        optim.check_muon_group(group | self._muon)
+        if not 0 <= self.adamw_lr_scale < math.inf:
+            msg = f"adamw_lr_scale must be at least 0 and finite, got {self.adamw_lr_scale}"
+            raise ValueError(msg)
+
+    @property
+    def _adamw(self) -> dict[str, Any]:
+        return {"betas": self.betas, "eps": self.eps}
+
+    @property
+    def _muon(self) -> dict[str, Any]:
+        return {"momentum": self.momentum, "scaling": self.muon_scaling}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,10 +96,11 @@ class ScheduleConfig:
     decay_fraction: float = 0.2
     """Last part of a trapezoid, in which the rate falls, as a share of what comes after the warmup."""
 
-    def shape(self) -> Shape:
+    def shape(self) -> optim.Shape:
         """Return the way down."""
-        shapes = {"cosine": cosine, "linear": linear, "constant": constant}
-        return shapes[self.kind] if self.kind in shapes else trapezoid(self.decay_fraction)
+        if self.kind == "trapezoid":
+            return optim.trapezoid(self.decay_fraction)
+        return {"cosine": optim.cosine, "linear": optim.linear, "constant": optim.constant}[self.kind]
 
     def rate(self, *, max_lr: float, num_steps: int | None, by_fraction: bool) -> Callable[[Any], float]:
         """Return the learning rate of a step, or of the share of the run that is past.
@@ -141,4 +134,4 @@ class ScheduleConfig:
             raise ValueError(msg)
         else:
             warmup = self.warmup_steps * end / num_steps
-        return lr_schedule(self.shape(), max_lr=max_lr, min_lr=self.min_lr, warmup=warmup, end=end)
+        return optim.lr_schedule(self.shape(), max_lr=max_lr, min_lr=self.min_lr, warmup=warmup, end=end)

@@ -1,15 +1,12 @@
 """How a run is spread over many processes."""
 
-from typing import Literal
-
 import torch
 
 from hornbook.accounting import num_parameters
 from hornbook.trainer import Parallel, World
 
 from .experiment import Experiment
-
-ParallelFlag = Literal["auto", "ddp", "fsdp"]
+from .flags import ParallelFlag
 
 _BYTES_A_PARAMETER = 16  # in float32: the weight, its gradient, AdamW's two moments
 _SHARE_OF_MEMORY = 0.6  # activations need the rest

@@ -28,8 +28,8 @@ from .flags import TrainFlags
 from .memory import check_memory
 from .prepare import open_prepared, prepare
 from .processes import check_processes, choose_parallel
+from .recorded import model_shape
 from .texts import Texts, choose_texts, provide_checked
-from .trained import model_shape
 from .training import train_experiment
 
 

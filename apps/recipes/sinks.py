@@ -6,15 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hornbook.trainer import (
-    BackgroundSink,
-    CsvSink,
-    JsonLinesSink,
-    LoopConfig,
-    Sink,
-    TensorBoardSink,
-    WandbSink,
-)
+from hornbook import trainer
 
 from .console import ConsoleSink
 
@@ -44,20 +36,22 @@ class SinkFlags:
 
 
 def make_sinks(
-    flags: SinkFlags, directory: Path, config: LoopConfig, configuration: Mapping[str, Any]
-) -> list[Sink]:
+    flags: SinkFlags, directory: Path, config: trainer.LoopConfig, configuration: Mapping[str, Any]
+) -> "list[trainer.Sink]":
     """Return all sinks of a run: its files and the console, and what the flags ask for."""
-    sinks: list[Sink] = [
-        CsvSink(directory / "metrics.csv"),
-        JsonLinesSink(directory / "metrics.jsonl"),
+    sinks: list[trainer.Sink] = [
+        trainer.CsvSink(directory / "metrics.csv"),
+        trainer.JsonLinesSink(directory / "metrics.jsonl"),
         ConsoleSink(config),
     ]
     if flags.tensorboard:
-        sinks.append(BackgroundSink(lambda: TensorBoardSink(directory / "tensorboard"), "TensorBoard"))
+        sinks.append(
+            trainer.BackgroundSink(lambda: trainer.TensorBoardSink(directory / "tensorboard"), "TensorBoard")
+        )
     if (project := flags.wandb) is not None:
         sinks.append(
-            BackgroundSink(
-                lambda: WandbSink(
+            trainer.BackgroundSink(
+                lambda: trainer.WandbSink(
                     project, run_id=directory.name, directory=directory, configuration=configuration
                 ),
                 "W&B",

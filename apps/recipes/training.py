@@ -38,8 +38,9 @@ from .describe import describe
 from .device import compile_cache, peak_flops_per_second
 from .experiment import Experiment
 from .finish import finish, show
+from .flags import ParallelFlag
 from .prepare import PreparedData
-from .processes import ParallelFlag, choose_parallel
+from .processes import choose_parallel
 from .sinks import SinkFlags, make_sinks
 
 _SHUFFLES = {"windows": random_windows, "epochs": epoch_windows}

@@ -7,9 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-import torch
-
-from hornbook.trainer import DivergedError, OtherRankError
+from hornbook import trainer
 
 from .console import complain, one_voice
 
@@ -36,14 +34,9 @@ def exit_code_of(program: Callable[[], int]) -> int:
     logging.basicConfig(format="%(message)s", level=logging.WARNING if is_main else logging.ERROR)
     # Python dies of SIGTERM where it stands; as an exception it lets go of half-written files first.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    # What needs no torch first: the names of the others would import it, for a wrong flag too.
     try:
         return program()
-    except DivergedError as error:
-        with one_voice():  # all have
-            complain(f"diverged: {error}. Try a lower --max-lr; the curve so far is in the run's metrics.csv")
-        return DIVERGED
-    except OtherRankError:
-        return OTHER_PROCESS
     except KeyboardInterrupt:
         complain("interrupted")
         return INTERRUPTED
@@ -54,11 +47,25 @@ def exit_code_of(program: Callable[[], int]) -> int:
     except ValueError as error:
         complain(f"error: {error}")
         return WRONG_INPUT
+    except ArithmeticError as error:
+        if not isinstance(error, trainer.DivergedError):
+            raise
+        with one_voice():  # all have
+            complain(f"diverged: {error}. Try a lower --max-lr; the curve so far is in the run's metrics.csv")
+        return DIVERGED
     except (MemoryError, RuntimeError) as error:
-        # numpy's, a GPU's; and on the CPU a plain RuntimeError of torch that only its text tells apart.
-        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not known and "can't allocate memory" not in str(error):
+        if isinstance(error, trainer.OtherRankError):
+            return OTHER_PROCESS
+        if not _is_out_of_memory(error):
             raise
         why = (str(error).splitlines() or [type(error).__name__])[0]  # Python's own says nothing
         complain(f"error: out of memory ({why}); give a smaller --batch-size or model")
         return WRONG_INPUT
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    import torch
+
+    # numpy's, a GPU's; and on the CPU a plain RuntimeError of torch that only its text tells apart.
+    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return known or "can't allocate memory" in str(error)

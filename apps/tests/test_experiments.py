@@ -100,7 +100,7 @@ def test_the_ablations_run_end_to_end(
         (["--num-seeds=0"], "error: --num-seeds must be at least 1"),
         (
             ["--rate-factors", "0"],
-            "error: --num-seeds must be at least 1, and --rate-factors numbers greater",
+            "error: --rate-factors must be numbers greater than 0, got 0.0",
         ),
     ],
 )

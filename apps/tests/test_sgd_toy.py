@@ -47,7 +47,7 @@ def test_a_rate_beyond_all_numbers_is_called_divergent(capsys: pytest.CaptureFix
     [
         (["--num-steps=0"], "error: --num-steps: at least 1 is needed, got 0"),
         (["--rates"], "error: --rates: at least 1 is needed, got 0"),
-        (["--rates", "-1"], "error: lr must be at least 0 and finite, got -1.0"),
+        (["--rates", "-1"], "error: --rates: a rate must be at least 0 and finite, got -1.0"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line(

@@ -22,6 +22,7 @@ from . import (
     find_hardware,
     parse_bytes,
 )
+from ._arguments import NearestParser
 from .figures import Question, comparison, sweep
 from .hardware import Hardware
 from .reports import SECTIONS, as_data, run_line, written
@@ -46,7 +47,7 @@ examples:
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = NearestParser(
         prog="python -m hornbook.accounting",
         description="Parameters, FLOPs, memory and time of a Transformer. A preset gives the shape, "
         "flags change it; without a preset, all sizes must be given.",

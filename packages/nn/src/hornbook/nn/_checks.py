@@ -4,9 +4,6 @@ import math
 import sys
 from typing import get_args
 
-import torch
-from torch import Tensor
-
 
 def check_positive_int(name: str, value: object) -> None:
     """Refuse anything but an int above zero; True and 4.0 are mistakes, not sizes."""
@@ -39,13 +36,6 @@ def _number(name: str, value: object) -> float:
         msg = f"{name} must be a number, got {value!r} of type {type(value).__name__}"
         raise TypeError(msg)
     return value
-
-
-def check_ids(name: str, ids: Tensor) -> None:
-    """Refuse a dtype that torch does not look up by."""
-    if ids.dtype not in (torch.int64, torch.int32):
-        msg = f"{name} must be torch.int64 or torch.int32, got {ids.dtype}: {name}.long() makes them so"
-        raise TypeError(msg)
 
 
 def check_choice(name: str, value: object, literal: object) -> None:

@@ -5,7 +5,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import Module, Parameter
 
-from ._checks import check_ids, check_positive_int
+from ._checks import check_positive_int
+from ._ids import check_ids
 from .init import truncated_normal
 
 

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ._checks import check_choice, check_ids, check_not_negative, check_positive_finite, check_positive_int
+from ._checks import check_choice, check_not_negative, check_positive_finite, check_positive_int
 from ._first_order import first_order
+from ._ids import check_ids
 from .functional import at_least_float32, softcap
 
 Reduction = Literal["mean", "sum", "none"]

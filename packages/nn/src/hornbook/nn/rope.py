@@ -9,7 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import Module
 
-from ._checks import check_ids, check_positive_finite, check_positive_int, check_rotary_head_dim
+from ._checks import check_positive_finite, check_positive_int, check_rotary_head_dim
+from ._ids import check_ids
 from .fused_rope import fused_rotate_pairs
 
 Rotation: TypeAlias = Callable[[Tensor], Tensor]

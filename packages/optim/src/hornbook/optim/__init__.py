@@ -1,39 +1,7 @@
 """Optimizers, learning-rate schedules, groups and gradient clipping, from scratch on torch tensors."""
 
-from .adamw import AdamW
-from .clip import clip_grad_norm_
-from .muon import Muon
-from .newton_schulz import orthogonalize
-from .param_groups import decay_groups, describe_groups, muon_groups
-from .schedules import (
-    Schedule,
-    Shape,
-    constant,
-    cosine,
-    cosine_schedule,
-    inverse_sqrt_schedule,
-    linear,
-    lr_schedule,
-    trapezoid,
-)
-from .sgd import SGD
+import lazy_loader
 
-__all__ = [
-    "SGD",
-    "AdamW",
-    "Muon",
-    "Schedule",
-    "Shape",
-    "clip_grad_norm_",
-    "constant",
-    "cosine",
-    "cosine_schedule",
-    "decay_groups",
-    "describe_groups",
-    "inverse_sqrt_schedule",
-    "linear",
-    "lr_schedule",
-    "muon_groups",
-    "orthogonalize",
-    "trapezoid",
-]
+# Each name of __init__.pyi is imported when it is first asked for: a command line that checks a
+# configuration doesn't wait two seconds for torch.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

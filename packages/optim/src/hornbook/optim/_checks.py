@@ -1,11 +1,7 @@
-"""What every part of the package refuses, said once."""
+"""Which numbers every part of the package refuses, said once."""
 
 import math
-from collections.abc import Mapping
 from numbers import Real
-from typing import Any
-
-from torch import Tensor, strided
 
 
 def require_number(
@@ -45,23 +41,3 @@ def require_flag(name: str, value: object) -> None:
     if not isinstance(value, bool):
         msg = f"{name} must be True or False, got {value!r}"
         raise TypeError(msg)
-
-
-def params_with_grads(optimizer: str, group: Mapping[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
-    """A group's parameters with gradient, and these gradients; sparse and complex ones are refused."""
-    params: list[Tensor] = [param for param in group["params"] if param.grad is not None]
-    grads: list[Tensor] = [param.grad for param in params if param.grad is not None]
-    for param, grad in zip(params, grads, strict=True):
-        if grad.layout is not strided:
-            msg = (
-                f"{optimizer} needs dense gradients, got {grad.layout} for a parameter of shape "
-                f"{tuple(param.shape)}; an embedding gives dense ones with sparse=False"
-            )
-            raise ValueError(msg)
-        if not param.is_floating_point():
-            msg = (
-                f"{optimizer} needs real floating-point parameters, got {param.dtype} for one of shape "
-                f"{tuple(param.shape)}; torch.view_as_real makes a complex one real"
-            )
-            raise ValueError(msg)
-    return params, grads

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ._checks import params_with_grads, require_flag, require_number
+from ._checks import require_flag
 from ._fused_adamw import Numbers, fused_adamw_
+from ._gradients import params_with_grads
 from ._optimizer import CheckedOptimizer
 from ._shards import all_local
+from .hyperparameters import check_adamw_group
 
 logger = logging.getLogger(__name__)
 
@@ -108,20 +110,6 @@ class AdamW(CheckedOptimizer):
 
     def _update(self) -> None:
         self.fused = update_adamw_("AdamW", self.param_groups, self.state, fused=self.fused)
-
-
-def check_adamw_group(group: Mapping[str, Any]) -> None:
-    """Refuse hyperparameters that AdamW can't have."""
-    require_number("lr", group["lr"], least=0)
-    betas = group["betas"]
-    # A list is what JSON makes of a tuple.
-    if not isinstance(betas, tuple | list) or len(betas) != 2:
-        msg = f"betas must be two numbers, got {betas!r}"
-        raise TypeError(msg)
-    for index, beta in enumerate(betas):
-        require_number(f"betas[{index}]", beta, least=0, below=1)
-    require_number("eps", group["eps"], above=0)
-    require_number("weight_decay", group["weight_decay"], least=0)
 
 
 def update_adamw_(

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ._checks import params_with_grads, require_count, require_flag, require_number
+from ._checks import require_flag
+from ._gradients import params_with_grads
 from ._optimizer import CheckedOptimizer
 from ._shards import cut_like, is_sharded, whole
-from .adamw import ADAMW_STATE, check_adamw_group, update_adamw_
+from .adamw import ADAMW_STATE, update_adamw_
+from .hyperparameters import check_muon_group
 from .newton_schulz import orthogonalize
-
-_ALGORITHMS = ("muon", "adamw")
-_SCALINGS = ("rms", "spectral")
 
 
 class Muon(CheckedOptimizer):
@@ -137,16 +136,7 @@ class Muon(CheckedOptimizer):
             raise ValueError(msg)
 
     def _check_group(self, group: Mapping[str, Any]) -> None:
-        check_adamw_group(group)
-        require_number("lr_scale", group["lr_scale"], least=0)
-        for name in ("momentum", "momentum_start"):
-            require_number(name, group[name], least=0, below=1)
-        for name in ("momentum_warmup_steps", "num_newton_schulz_steps"):
-            require_count(name, group[name])
-        for name, allowed in (("algorithm", _ALGORITHMS), ("scaling", _SCALINGS)):
-            if group[name] not in allowed:
-                msg = f"{name} must be one of {', '.join(allowed)}, got {group[name]!r}"
-                raise ValueError(msg)
+        check_muon_group(group)
 
     def _state_names(self, group: Mapping[str, Any]) -> set[str]:
         return ADAMW_STATE if group["algorithm"] == "adamw" else {"step", "momentum_buffer"}

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch.optim.optimizer import ParamsT
 
-from ._checks import params_with_grads, require_number
+from ._checks import require_number
+from ._gradients import params_with_grads
 from ._optimizer import CheckedOptimizer
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 from torch.nn import Module
@@ -26,6 +26,7 @@ from .checkpoint_directory import (
     restore_checkpoint,
     write_checkpoint,
 )
+from .choices import WhichCheckpoint
 from .configuration import as_json, first_difference
 from .files import atomic_file, open_regular, remove_directory, remove_leftovers, sync_directory
 from .state import HostBuffers
@@ -35,9 +36,6 @@ logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"step-\d{8,}")
 _LATEST = "latest"
-
-WhichCheckpoint = Literal["latest", "best"] | int
-"""The newest, the one with the least validation loss, or the one of a step."""
 
 
 class CheckpointStore(Protocol):

@@ -19,7 +19,7 @@ from .evaluation import Evaluation, Loss
 from .logs import Row, Sink
 from .loop_config import LoopConfig
 from .precision import LossScale
-from .prefetch import prefetch
+from .prefetching import prefetch
 from .progress import Progress
 from .signals import StopRequest
 from .update import update_

@@ -2,16 +2,13 @@
 
 import math
 from collections.abc import Iterable
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from .choices import Precision
 from .evaluation import Loss
 from .strict_json import Json
-
-Precision = Literal["fp32", "bf16", "fp16"]
-"""fp32; or matrix products in bfloat16 or float16 (autocast) with weights and moments in float32."""
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from hornbook.optim import clip_grad_norm_
 
-from .accumulate import accumulate
+from .accumulation import accumulate
 from .batches import Batch
 from .evaluation import Loss
 from .precision import LossScale

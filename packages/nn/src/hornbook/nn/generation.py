@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from .decoding import Decoder
-from .sampling import PLAIN, Sampling, draw_tokens
+from .next_token import draw_tokens
+from .sampling import PLAIN, Sampling
 from .transformer import TransformerLM
 
 

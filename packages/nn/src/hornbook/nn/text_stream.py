@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
-from .generate import Generation
+from .generation import Generation
 from .sampling import PLAIN, Sampling
 from .stop_strings import StopStrings
 from .transformer import TransformerLM
