@@ -1,8 +1,8 @@
 """Say what a Transformer costs: tables in the terminal, as Markdown, LaTeX, CSV or JSON, and plots.
 
-The flags are those of `python -m hornbook.accounting`, and two more: `--plots DIR` draws FLOP shares by model
+The flags are those of `python -m hornbook.accounting`, and these: `--plots DIR` draws FLOP shares by model
 size and by context length, and memory by batch; `--measure` measures this machine's matrix products, for MFU
-and time on it.
+and time on it; `--calibrate` measures what CUDA takes besides tensors; `--dry-run` says what would be done.
 
 Examples:
     uv run apps/account.py --preset gpt2-xl --table memory --budget 80GB

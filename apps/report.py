@@ -1,13 +1,12 @@
 """One HTML file about one run or many: curves to look into, tables, settings, samples, cost, machine.
 
-The file needs no network and no server: open it from the disk, send it, print it, hand it in. Curves of
-several runs lie over each other, by step, by wall clock and by tokens.
+The file needs no network and no server: open it from the disk, send it, print it, hand it in.
 
 Examples:
     uv run apps/report.py runs/tinystories-demo-1a2b3c4d
     uv run apps/report.py runs/sweep-lr                       # every run in it
     uv run apps/report.py runs/a runs/b --out a-and-b.html --title "Two learning rates"
-    uv run apps/report.py runs/a --figures figures            # the figures as PNG and SVG too
+    uv run apps/report.py runs/a --figures figures --dry-run  # the figures as PNG and SVG too
 """
 
 import shlex
@@ -20,7 +19,7 @@ import tyro
 
 from recipes.command_line import read_flags
 from recipes.console import say
-from recipes.report import find_runs, read_runs, write_report
+from recipes.report import check_out, described, find_runs, read_runs, write_report
 from recipes.wrong_input import exit_code_of
 
 
@@ -36,23 +35,23 @@ class Flags:
     """Heading of the page."""
     figures: Path | None = None
     """A directory for the figures as PNG and SVG."""
+    dry_run: bool = False
+    """List the runs that would be shown and what would be written, and stop."""
 
 
 def main(flags: Flags) -> int:
     """Read the runs, write the page, say where it is."""
-    if flags.out.is_dir():
-        msg = (
-            f"--out {flags.out} is a directory: give the name of a file, such as {flags.out / 'report.html'}"
-        )
-        raise ValueError(msg)
+    check_out(flags.out)
     runs = read_runs(find_runs(flags.runs))
+    if flags.dry_run:
+        say("\n".join(described(runs, [flags.out, *filter(None, [flags.figures])])))
+        return 0
     write_report(runs, flags.out, title=flags.title, command=shlex.join(["uv", "run", *sys.argv]))
     say(f"{flags.out}  {flags.out.stat().st_size / 1e3:,.0f} kB")
     if flags.figures is not None:
         from recipes.report.figures import draw_figures  # matplotlib takes a second to import
 
-        for path in draw_figures(runs, flags.figures):
-            say(str(path))
+        say("\n".join(map(str, draw_figures(runs, flags.figures))))
     return 0
 
 

@@ -1,6 +1,7 @@
 """The root's lists of packages say the same, and the packages keep what they promise."""
 
 import ast
+import importlib
 import tomllib
 from pathlib import Path
 
@@ -36,6 +37,17 @@ def test_a_package_is_one_word_in_three_places(package: str) -> None:
     assert (directory / "src" / "hornbook" / package / "py.typed").is_file()
     # A namespace: a file here would hide the other packages.
     assert not (directory / "src" / "hornbook" / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("package", ["nn", "optim", "trainer"])
+def test_every_public_name_is_there_and_hidden_by_no_module(package: str) -> None:
+    # Names are imported when asked for: a module of the same name would be taken for it, once it is imported.
+    module = importlib.import_module(f"hornbook.{package}")
+    directory = ROOT / "packages" / package / "src" / "hornbook" / package
+    assert not {path.stem for path in directory.iterdir()} & set(module.__all__)
+    assert all(
+        callable(getattr(module, name)) or name.isupper() or name[0].isupper() for name in module.__all__
+    )
 
 
 def test_the_tests_of_bpe_find_the_same_here_as_alone() -> None:

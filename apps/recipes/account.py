@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from hornbook.accounting.__main__ import make_parser, make_question, report
+from hornbook.accounting.__main__ import make_parser, make_question, make_shape, report
 
 from .console import say
 
@@ -20,6 +20,12 @@ def account(description: str, arguments: Sequence[str]) -> int:
         ValueError: On flags that can't be used.
     """
     args = _parser(description).parse_args(arguments)
+    if args.plots is not None and args.preset is None:
+        msg = "--plots needs a --preset, whose name stands above them"
+        raise ValueError(msg)
+    if args.dry_run:
+        _say_plan(args)
+        return 0
     if args.calibrate:
         return calibrate()
     if args.measure:
@@ -28,9 +34,6 @@ def account(description: str, arguments: Sequence[str]) -> int:
     if args.plots is not None:
         from .accounting_plots import draw_all  # here: matplotlib takes a second to import
 
-        if args.preset is None:
-            msg = "--plots needs a --preset, whose name stands above them"
-            raise ValueError(msg)
         shape = make_question(args, args.preset).shape
         for path in draw_all(shape, args.preset, args.batch_sizes, args.plots):
             say(str(path))
@@ -71,7 +74,19 @@ def _parser(description: str) -> argparse.ArgumentParser:
     )
     more.add_argument("--plots", type=Path, metavar="DIR", help="draw PNG and SVG into DIR")
     more.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 2, 4, 8], metavar="N")
+    more.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
     return parser
+
+
+def _say_plan(args: argparse.Namespace) -> None:
+    """Print which shapes would be asked about, and what would be measured and written."""
+    for name in args.compare or [args.preset]:
+        say(f"{name or 'shape'}: {make_shape(args, name)}")
+    say(f"tables: {', '.join(args.table or ['the usual ones'])}, as {args.format}")
+    if args.measure or args.calibrate:
+        say(f"would measure this machine: {'a matrix product, under a second' if args.measure else 'CUDA'}")
+    if args.plots is not None:
+        say(f"would write three plots, as PNG and SVG, into {args.plots}")
 
 
 def _measure(dtype: str) -> float:

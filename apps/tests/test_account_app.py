@@ -26,6 +26,17 @@ def test_tables_and_plots_come_from_one_command(tmp_path: Path, capsys: pytest.C
     assert (tmp_path / "plots" / "memory_by_batch.png").read_bytes() == before
 
 
+def test_a_dry_run_tells_what_would_be_done_and_does_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert account("", ["--preset=tinystories", f"--plots={tmp_path / 'p'}", "--measure", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "d_model=512" in said and "would measure" in said and str(tmp_path / "p") in said
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="--plots needs a --preset"):
+        account("", ["--plots=p", "--dry-run"])
+
+
 def test_what_is_drawn_is_all_of_the_flops() -> None:
     for shape in SIZES.values():
         assert sum(shares(shape)) == pytest.approx(1)

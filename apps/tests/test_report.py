@@ -68,6 +68,21 @@ def test_a_real_run_is_shown_with_its_loss_its_stories_and_its_size(
     assert str(tmp_path / "figures" / "loss-by-time.svg") in capsys.readouterr().out
 
 
+def test_a_dry_run_lists_what_it_would_read_and_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        write_run(tmp_path / "runs" / name, diverged=name == "b")
+    assert report(tmp_path / "runs", f"--out={tmp_path / 'page.html'}", "--figures=drawn", "--dry-run") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{tmp_path}/runs/a: finished, validation loss 2.5000",
+        f"{tmp_path}/runs/b: diverged at step 40, validation loss 2.1810",
+        f"would write {tmp_path}/page.html",
+        "would write drawn",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
 def test_nothing_that_a_run_holds_becomes_an_element_of_the_page(tmp_path: Path) -> None:
     harmless, hostile = write_run(tmp_path / "harmless"), write_run(tmp_path / "hostile", text=HOSTILE)
     pages = [

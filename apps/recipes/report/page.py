@@ -23,6 +23,17 @@ from .runs import RunRecord
 from .series import figure_data
 
 
+def check_out(out: Path) -> None:
+    """Refuse a place that no page can be written to, before anything is read.
+
+    Raises:
+        ValueError: If it is a directory.
+    """
+    if out.is_dir():
+        msg = f"--out {out} is a directory: give the name of a file, such as {out / 'report.html'}"
+        raise ValueError(msg)
+
+
 def write_report(
     runs: Sequence[RunRecord], out: Path, *, title: str | None = None, command: str = ""
 ) -> None:

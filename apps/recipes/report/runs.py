@@ -82,6 +82,16 @@ def read_runs(directories: Sequence[Path]) -> list[RunRecord]:
     return [_read(directory, name) for directory, name in zip(directories, names, strict=True)]
 
 
+def described(runs: Sequence[RunRecord], files: Sequence[Path]) -> list[str]:
+    """Return in lines what a report would show, and what would be written."""
+    lines = [
+        f"{run.directory}: {run.status}, "
+        + ("not evaluated yet" if run.loss is None else f"validation loss {run.loss:.4f}")
+        for run in runs
+    ]
+    return [*lines, *(f"would write {path}" for path in files)]
+
+
 def short_names(directories: Sequence[Path]) -> list[str]:
     """Return the last part of each path, with as many parts before it as tell them apart.
 

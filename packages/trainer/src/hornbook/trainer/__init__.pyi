@@ -28,7 +28,7 @@ from .permutation import permuted
 from .precision import LossScale, allow_tf32, autocast, choose_precision
 from .prefetching import prefetch
 from .progress import Progress
-from .run_directory import check_configuration, recorded_configuration, run_directory
+from .run_directories import check_configuration, recorded_configuration, run_directory
 from .run_lock import RunDirectoryError
 from .shared_checkpoints import SharedCheckpoints
 from .signals import StopRequest, stop_on_signals
