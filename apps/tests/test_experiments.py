@@ -90,27 +90,6 @@ def test_the_ablations_run_end_to_end(
     ]
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (
-            ["--variants", "no-nrm"],
-            "error: --variants no-nrm: there is no such variant; the nearest is no-norm",
-        ),
-        (["--num-seeds=0"], "error: --num-seeds must be at least 1"),
-        (
-            ["--rate-factors", "0"],
-            "error: --rate-factors must be numbers greater than 0, got 0.0",
-        ),
-    ],
-)
-def test_wrong_ablations_are_one_line(
-    capsys: pytest.CaptureFixture[str], words: list[str], message: str
-) -> None:
-    assert exit_code_of(lambda: ablate.main(words)) == 2
-    assert capsys.readouterr().err.startswith(message)
-
-
 def test_openwebtext_has_the_model_and_the_steps_of_tinystories() -> None:
     for name, preset in OWT_PRESETS.items():
         web, stories = preset(), PRESETS[name]()

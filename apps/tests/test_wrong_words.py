@@ -28,6 +28,7 @@ WRONG = [
     ("sweep.py", "grid --grid seeed=1,2", "--grid seeed: there is no such field; the nearest is seed"),
     ("sweep.py", "search --space model.nom=pre,post", "the nearest is model.norm"),
     ("ablate.py", "--variants no-nrm", "the nearest is no-norm"),
+    ("ablate.py", "--num-seeds=0", "--num-seeds must be at least 1, got 0"),
     ("ablate.py", "--rate-factors 1 -1", "--rate-factors must be numbers greater than 0, got 1.0 -1.0"),
     ("leaderboard.py", "--measur", "--measure"),
     ("leaderboard.py", "--measure --num-steps=50 --token-share=2", "--token-share"),
