@@ -1,6 +1,7 @@
 """A checkpoint beside a copy of the same bytes, and how long training stands still for one saved in a thread.
 
 uv run benchmarks/bench_checkpoint.py [--megabytes 512] [--directory DIR]
+uv run torchrun --nproc-per-node 2 benchmarks/bench_checkpoint.py     # in shards, each process its own
 """
 
 import argparse
@@ -9,13 +10,17 @@ import shutil
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from common import print_machine
 from hornbook.optim import AdamW
-from hornbook.trainer import Checkpoints
+from hornbook.trainer import Checkpoints, SharedCheckpoints, World, joined_world, parallelize
 
 
 def main() -> None:
@@ -25,52 +30,67 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--directory", type=Path, default=None, help="on the disk to measure; default: /tmp")
     arguments = parser.parse_args()
-    side = round((arguments.megabytes * 10**6 / 12 / 8) ** 0.5)  # weights and two moments in float32
+    with joined_world("cpu") as world, ExitStack() as stack:
+
+        def new_directory() -> str:
+            made: str = stack.enter_context(tempfile.TemporaryDirectory(dir=arguments.directory))
+            return made
+
+        directory = Path(world.on_main(new_directory))
+        seconds, size = measure(world, directory, arguments.megabytes, arguments.repetitions)
+    if world.is_main:
+        print_machine()
+        print(
+            f"{size / 1e6:.0f} MB, processes: {world.size}, threads of torch in each: "
+            f"{torch.get_num_threads()}; seconds, median (range), ratio"
+        )
+        medians = {what: statistics.median(values) for what, values in seconds.items()}
+        for what, values in seconds.items():
+            ratio = medians[what] / medians["copy and sync"]
+            print(f"  {what:<30} {medians[what]:.3f} ({min(values):.3f} to {max(values):.3f})   {ratio:.2f}")
+        print(f"  stall over save: {medians['stall of a save in a thread'] / medians['save']:.3f}")
+
+
+def measure(
+    world: World, directory: Path, megabytes: int, repetitions: int
+) -> tuple[dict[str, list[float]], int]:
+    """Return the seconds of each repetition, and the bytes of a checkpoint."""
+    side = round((megabytes * 10**6 / 12 / 8) ** 0.5)  # weights and two moments in float32
     model = torch.nn.Sequential(*(torch.nn.Linear(side, side, bias=False) for _ in range(8)))
+    parallelize(model, lambda inputs, _: inputs.mean(), world, "fsdp", units=model)
     optimizer = AdamW(model.parameters(), 0.001)
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
     optimizer.step()
-    with tempfile.TemporaryDirectory(dir=arguments.directory) as name:
-        directory = Path(name)
-        measure(directory, model, optimizer, arguments.repetitions)
+    at_once, beside = (
+        SharedCheckpoints(Checkpoints(directory / name, keep_last=1, asynchronous=name == "beside"), world)
+        for name in ("at-once", "beside")
+    )
+    seconds: dict[str, list[float]] = {}
 
+    def timed(what: str, work: Callable[[], object]) -> None:
+        world.gather_json(None)  # all begin together, and end
+        began = time.perf_counter()
+        work()
+        world.gather_json(None)
+        seconds.setdefault(what, []).append(time.perf_counter() - began)
 
-def measure(
-    directory: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, repetitions: int
-) -> None:
-    """Print the table."""
-    at_once = Checkpoints(directory / "at-once", keep_last=1)
-    beside = Checkpoints(directory / "beside", keep_last=1, asynchronous=True)
-    step = 0
-    source = at_once.save(step, model, optimizer, wallclock_seconds=0.0)
-    beside.save(step, model, optimizer, wallclock_seconds=0.0)
-    beside.wait()
-    size = sum(path.stat().st_size for path in source.iterdir())
-    seconds: dict[str, list[float]] = {"copy and sync": [], "save": [], "stall of a save in a thread": []}
-    whole: list[float] = []
-    for _ in range(repetitions):
-        step += 1
-        began = time.perf_counter()
-        copy_and_sync(source, directory / "copy")
-        seconds["copy and sync"].append(time.perf_counter() - began)
-        shutil.rmtree(directory / "copy")
-        began = time.perf_counter()
-        source = at_once.save(step, model, optimizer, wallclock_seconds=0.0)
-        seconds["save"].append(time.perf_counter() - began)
-        began = time.perf_counter()
-        beside.save(step, model, optimizer, wallclock_seconds=0.0)
-        seconds["stall of a save in a thread"].append(time.perf_counter() - began)
-        beside.wait()
-        whole.append(time.perf_counter() - began)
-    print_machine()
-    print(f"{size / 1e6:.0f} MB, {torch.get_num_threads()} threads of torch; seconds, median (range), ratio")
-    base = statistics.median(seconds["copy and sync"])
-    for what, values in (seconds | {"save in a thread, to its end": whole}).items():
-        median = statistics.median(values)
-        print(f"  {what:<30} {median:.3f} ({min(values):.3f} to {max(values):.3f})   {median / base:.2f}")
-    save = statistics.median(seconds["save"])
-    print(f"  stall over save: {statistics.median(seconds['stall of a save in a thread']) / save:.3f}")
+    copy = directory / "copy"
+    for step in range(repetitions + 1):  # the first one makes memory and directories, and isn't counted
+        save: dict[str, Any] = {
+            "step": step,
+            "model": model,
+            "optimizer": optimizer,
+            "wallclock_seconds": 0.0,
+        }
+        timed("save", partial(at_once.save, **save))
+        source = directory / "at-once" / f"step-{step:08d}"
+        timed("copy and sync", partial(world.on_main, partial(copy_and_sync, source, copy)))
+        world.on_main(partial(shutil.rmtree, copy))
+        timed("stall of a save in a thread", partial(beside.save, **save))
+        timed("the rest of it", beside.wait)
+    counted = {what: values[1:] for what, values in seconds.items()}
+    return counted, sum(path.stat().st_size for path in source.iterdir())
 
 
 def copy_and_sync(source: Path, target: Path) -> None:
