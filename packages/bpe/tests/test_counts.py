@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
@@ -14,10 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hornbook.bpe import engine
-from hornbook.bpe.counting import PureCounter, count_pretokens
+from hornbook.bpe.counting import PureCounter, count_pretokens, in_order, is_ascending
 from hornbook.bpe.counts import PretokenCounts, _digest
 from hornbook.bpe.engine import PackedCounts
-from hornbook.bpe.ordering import gather, is_ascending, sorted_order
 from hornbook.bpe.patterns import find_pattern
 from hornbook.bpe.special import SpecialTokens
 
@@ -41,41 +41,70 @@ def pack(table: dict[bytes, int]) -> PackedCounts:
 
 
 def counts_of(table: dict[bytes, int], num_bytes: int = 0) -> PretokenCounts:
-    return PretokenCounts.from_packed("gpt2", ["<e>"], pack(table), num_bytes)
+    return PretokenCounts.from_packed("gpt2", ["<e>"], [pack(table)], num_bytes)
 
 
 def count(*texts: str, specials: list[str] | None = None, pattern: str = "gpt2") -> PretokenCounts:
     return count_pretokens(iter(texts), specials or [], pattern=pattern, num_threads=1)
 
 
-@settings(deadline=None, max_examples=300)
-@given(tables)
-def test_words_are_sorted_as_python_sorts_bytes(table: dict[bytes, int]) -> None:
-    data, ends, _ = pack(table)
-    order = sorted_order(data, ends)
-    keys = list(table)
-    assert [keys[index] for index in order] == sorted(keys)
-    new_data, new_ends = gather(data, ends, order)
-    assert new_data.tobytes() == b"".join(sorted(keys))
-    assert new_ends.tolist() == np.cumsum([len(key) for key in sorted(keys)]).tolist()
+NEW_COUNTERS = [
+    pytest.param(lambda: engine.new_counter(find_pattern("gpt2"), SpecialTokens({})), id="engine"),
+    pytest.param(lambda: PureCounter(find_pattern("gpt2"), SpecialTokens({})), id="pure Python"),
+]
 
 
-@settings(deadline=None, max_examples=300)
+def sorted_together(new_counter: Callable[[], engine.Counter], parts: list[dict[bytes, int]]) -> PackedCounts:
+    counters = [new_counter() for _ in parts]
+    for counter, table in zip(counters, parts, strict=True):
+        counter.add_counts(pack(table))
+    return in_order(counters)
+
+
+def assert_same(packed: PackedCounts, expected: PackedCounts) -> None:
+    assert packed.data.tobytes() == expected.data.tobytes()
+    assert packed.ends.tolist() == expected.ends.tolist()
+    assert packed.counts.tolist() == expected.counts.tolist()
+
+
+@pytest.mark.parametrize("new_counter", NEW_COUNTERS)
+@settings(deadline=None, max_examples=200)
+@given(st.lists(tables, min_size=1, max_size=4))
+def test_words_are_sorted_as_python_sorts_bytes(
+    new_counter: Callable[[], engine.Counter], parts: list[dict[bytes, int]]
+) -> None:
+    expected = dict(sorted(sum(map(Counter, parts), Counter[bytes]()).items()))
+    assert_same(sorted_together(new_counter, parts), pack(expected))
+
+
+def test_many_words_that_begin_alike_are_sorted() -> None:
+    # So many that they are sorted byte by byte, and beyond the fifteenth by comparing.
+    beginnings = [b"", b"a", b"a\0", b"\0" * 14, b"same" * 4, b"same" * 5, b"\xff" * 20]
+    words = {beginning + end.to_bytes(2, "big"): end + 1 for beginning in beginnings for end in range(300)}
+    shuffled = dict(random.Random(0).sample(list(words.items()), len(words)))
+    packed = sorted_together(lambda: engine.new_counter(find_pattern("gpt2"), SpecialTokens({})), [shuffled])
+    assert_same(packed, pack(dict(sorted(words.items()))))
+
+
+@pytest.mark.parametrize("ascends", [engine.is_ascending, is_ascending])
+@settings(deadline=None, max_examples=200)
 @given(st.lists(words, max_size=6), st.booleans())
-def test_ascending_order_is_recognised(keys: list[bytes], is_sorted: bool) -> None:
+def test_ascending_order_is_recognised(
+    ascends: Callable[[Any, Any], bool], keys: list[bytes], is_sorted: bool
+) -> None:
     if is_sorted:
         keys.sort()
     data, ends = (
         np.frombuffer(b"".join(keys), np.uint8),
         np.cumsum([len(key) for key in keys], dtype=np.int64),
     )
-    assert is_ascending(data, ends) == all(a < b for a, b in pairwise(keys))
+    assert ascends(data, ends) == all(a < b for a, b in pairwise(keys))
 
 
 def test_words_of_a_million_letters_that_differ_in_the_last_are_sorted() -> None:
     keys = [b"a" * 1_000_000 + letter for letter in (b"c", b"a", b"", b"b")]
-    order = sorted_order(*pack(dict.fromkeys(keys, 1))[:2])
-    assert order.tolist() == [2, 1, 3, 0]
+    words = [word for word, _ in counts_of(dict.fromkeys(keys, 1)).items()]
+    assert [word[1_000_000:] for word in words] == [b"", b"a", b"b", b"c"]
 
 
 @settings(deadline=None)
@@ -124,7 +153,7 @@ def test_the_engines_count_alike(blocks: list[str], table: dict[bytes, int], pat
         for block in blocks:
             counter.add_text(block.encode())
         counter.add_counts(pack(table))
-        results.append(PretokenCounts.from_packed(pattern, [], counter.result(), 0))
+        results.append(PretokenCounts.from_packed(pattern, [], [counter.result()], 0))
         assert len(counter) == len(results[-1])
     assert results[0] == results[1]
 

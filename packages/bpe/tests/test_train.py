@@ -55,15 +55,16 @@ def counts_of(words: dict[bytes, int], specials: list[str] | None = None) -> Pre
         np.cumsum([len(word) for word in words], dtype=np.int64),
         np.array(list(words.values()), np.int64),
     )
-    return PretokenCounts.from_packed("gpt2", specials or [], packed, num_bytes=1)
+    return PretokenCounts.from_packed("gpt2", specials or [], [packed], num_bytes=1)
 
 
 def counted(path: Path, specials: list[str], num_threads: int, block_bytes: int) -> dict[bytes, int]:
-    packed, num_bytes = count_source(
+    counters, num_bytes = count_source(
         open_source(path), specials, find_pattern("gpt2"), num_threads, block_bytes=block_bytes
     )
     assert num_bytes == path.stat().st_size
-    return dict(PretokenCounts.from_packed("gpt2", specials, packed, num_bytes).items())
+    parts = [counter.result() for counter in counters]
+    return dict(PretokenCounts.from_packed("gpt2", specials, parts, num_bytes).items())
 
 
 @pytest.fixture

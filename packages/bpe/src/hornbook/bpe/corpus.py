@@ -58,16 +58,25 @@ def encode_corpus(
         vocab_size=encoder.vocab_size,
         tokenizer=tokenizer,
         document_end=None if end_id is None else (document_end, end_id),
-        num_threads=threads,
     )
 
     def encode(block: sources.Block) -> tuple[sources.Block, TokenIds]:
         return block, block.give(lambda text: encoder.encode_utf8(text, specials))
 
-    blocks = source.blocks(encoder.cuts(specials), BLOCK_BYTES)
-    with writer, closing(ordered_map(encode, blocks, threads)) as results:
-        for block, ids in results:
-            writer.add(ids, block.text, begins_text=block.offset == 0)
+    def write(encoded: tuple[sources.Block, TokenIds]) -> None:
+        block, ids = encoded
+        writer.add(ids, begins_text=block.offset == 0)
+
+    # Check sums are more than half of the work, and each of them can only be worked out from front to back.
+    work = ordered_map(
+        encode,
+        source.blocks(encoder.cuts(specials), BLOCK_BYTES),
+        threads,
+        before=lambda block: writer.add_text(block.text),
+        after=write,
+    )
+    with writer, closing(work) as written:
+        for block, _ in written:
             if progress is not None:
                 progress("encode", block.done, source.total)
         return writer.finish()

@@ -1,19 +1,19 @@
 """Count the pretokens of a text, over as many threads as asked."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from threading import Lock
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import engine
 from .arguments import check_num_threads, check_progress
 from .counts import PretokenCounts
 from .cuts import BLOCK_BYTES, SafeCuts
 from .engine import PackedCounts
-from .ordering import starts_of
 from .patterns import Pattern, find_pattern
 from .progress import Progress
 from .sources import Block, InputPath, Source, open_source
@@ -57,8 +57,8 @@ def count_pretokens(
     found = find_pattern(pattern)
     threads = check_num_threads(num_threads)
     check_progress(progress)
-    packed, num_bytes = count_source(open_source(input_path), specials, found, threads, progress)
-    return PretokenCounts.from_packed(found.key, specials, packed, num_bytes)
+    counters, num_bytes = count_source(open_source(input_path), specials, found, threads, progress)
+    return PretokenCounts(found.key, specials, *in_order(counters, threads), num_bytes)
 
 
 def count_source(
@@ -69,11 +69,11 @@ def count_source(
     progress: Progress | None = None,
     *,
     block_bytes: int = BLOCK_BYTES,
-) -> tuple[PackedCounts, int]:
-    """The counts in no particular order, and the number of bytes of text.
+) -> tuple[list[engine.Counter], int]:
+    """Counters that have counted the text together, and the number of bytes of text.
 
-    The text is read in the caller's thread. Each thread has a counter of its own, and at the end they are
-    added up; or before, when one is so large that several of them would take memory that matters.
+    The text is read in the caller's thread. Each thread has a counter of its own; when one is so large that
+    several of them would take memory that matters, it is added to another.
     """
     specials = SpecialTokens(dict.fromkeys(special_tokens, 0))
     idle = [engine.new_counter(pattern, specials)]
@@ -104,11 +104,23 @@ def count_source(
             num_bytes += len(block.text)
             if progress is not None:
                 progress("count", block.done, source.total)
-    counters = sorted(idle if total is None else [*idle, total], key=len)
-    largest = counters.pop()
-    for counter in counters:
+    return (idle if total is None else [*idle, total]), num_bytes
+
+
+def added_up(counters: Iterable[engine.Counter]) -> PackedCounts:
+    """What the counters have counted together, in no particular order."""
+    smaller = sorted(counters, key=len)
+    largest = smaller.pop()
+    for counter in smaller:
         largest.add_counts(counter.result())
-    return largest.result(), num_bytes
+    return largest.result()
+
+
+def in_order(counters: Sequence[engine.Counter], num_threads: int = 1) -> PackedCounts:
+    """What the counters have counted together, in ascending order; they are used up by it."""
+    for _ in ordered_map(lambda counter: counter.sort(), counters, num_threads):
+        pass
+    return counters[0].sorted_result(counters[1:])
 
 
 class PureCounter:
@@ -134,12 +146,10 @@ class PureCounter:
 
     def add_counts(self, counts: PackedCounts) -> None:
         """Add what was counted elsewhere."""
-        data = counts.data.tobytes()
-        starts = starts_of(counts.ends)
-        for start, end, count in zip(
-            starts.tolist(), counts.ends.tolist(), counts.counts.tolist(), strict=True
-        ):
+        data, start = counts.data.tobytes(), 0
+        for end, count in zip(counts.ends.tolist(), counts.counts.tolist(), strict=True):
             self._counts[data[start:end]] += count
+            start = end
 
     def __len__(self) -> int:
         """How many different pretokens were counted so far."""
@@ -153,3 +163,22 @@ class PureCounter:
             np.fromiter(accumulate(map(len, self._counts)), np.int64, size),
             np.fromiter(self._counts.values(), np.int64, size),
         )
+
+    def sort(self) -> None:
+        """Put what was counted in ascending order; the only thing left to do with it is `sorted_result`."""
+        self._counts = Counter(dict(sorted(self._counts.items())))
+
+    def sorted_result(self, others: "Sequence[PureCounter]") -> PackedCounts:
+        """What this counter and others counted together, all of them sorted before."""
+        if others:
+            for other in others:
+                self._counts.update(other._counts)
+            self.sort()
+        return self.result()
+
+
+def is_ascending(data: NDArray[np.uint8], ends: NDArray[np.int64]) -> bool:
+    """`engine.is_ascending`, in pure Python."""
+    starts = [0, *ends.tolist()]
+    words = (data[start:end].tobytes() for start, end in pairwise(starts))
+    return all(word < after for word, after in pairwise(words))

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -14,7 +14,6 @@ from . import engine
 from .arguments import check_count, check_file, check_path
 from .aside import AsideFile, sync_directory
 from .engine import PackedCounts
-from .ordering import gather, is_ascending, sorted_order
 from .patterns import find_pattern
 from .special import SpecialTokens, check_special_tokens
 
@@ -71,12 +70,15 @@ class PretokenCounts:
 
     @classmethod
     def from_packed(
-        cls, pattern: str, special_tokens: list[str], packed: PackedCounts, num_bytes: int
+        cls, pattern: str, special_tokens: list[str], parts: Iterable[PackedCounts], num_bytes: int
     ) -> Self:
-        """Counts from different pretokens in any order."""
-        order = sorted_order(packed.data, packed.ends)
-        data, ends = gather(packed.data, packed.ends, order)
-        return cls(pattern, special_tokens, data, ends, packed.counts[order], num_bytes)
+        """Counts from pretokens in any order; equal ones are added up."""
+        specials = SpecialTokens(dict.fromkeys(special_tokens, 0))
+        counter = engine.new_counter(find_pattern(pattern), specials)
+        for part in parts:
+            counter.add_counts(part)
+        counter.sort()
+        return cls(pattern, special_tokens, *counter.sorted_result([]), num_bytes)
 
     @property
     def packed(self) -> PackedCounts:
@@ -118,13 +120,8 @@ class PretokenCounts:
         if sum(totals) > _MAX_TOTAL:
             msg = f"counts of {totals[0]} and {totals[1]} pretokens add up to more than 64 bits hold"
             raise OverflowError(msg)
-        specials = SpecialTokens(dict.fromkeys(self.special_tokens, 0))
-        counter = engine.new_counter(find_pattern(self.pattern), specials)
-        for counts in (self, other):
-            counter.add_counts(counts.packed)
-        return self.from_packed(
-            self.pattern, self.special_tokens, counter.result(), self.num_bytes + other.num_bytes
-        )
+        parts = (self.packed, other.packed)
+        return self.from_packed(self.pattern, self.special_tokens, parts, self.num_bytes + other.num_bytes)
 
     def __repr__(self) -> str:
         return (
@@ -271,7 +268,7 @@ def _check_arrays(data: NDArray[np.uint8], ends: NDArray[np.int64], counts: NDAr
         msg = f"the count of pretoken {index} must be at least 1, got {counts[index]}"
     elif _total(counts) > _MAX_TOTAL:
         msg = "its counts do not add up within 64 bits"
-    elif not is_ascending(data, ends):
+    elif not engine.is_ascending(data, ends):
         msg = "its pretokens are not in ascending order or not different"
     else:
         return

@@ -1,7 +1,7 @@
 """Chooses who does the work: the compiled core where there is one, else pure Python."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,12 @@ class Counter(Protocol):
 
     def result(self) -> PackedCounts:
         """Everything counted so far, in no particular order."""
+
+    def sort(self) -> None:
+        """Put what was counted in ascending order; the only thing left to do with it is `sorted_result`."""
+
+    def sorted_result(self, others: "Sequence[Self]") -> PackedCounts:
+        """What this counter and others counted together, all of them sorted before."""
 
 
 class Encoder(Protocol):
@@ -104,6 +110,24 @@ def new_counter(pattern: "Pattern", specials: "SpecialTokens") -> Counter:
     from .counting import PureCounter
 
     return PureCounter(pattern, specials)
+
+
+def is_ascending(data: NDArray[np.uint8], ends: NDArray[np.int64]) -> bool:
+    """Whether each string is smaller than the next; they end at ascending `ends`, the last where `data` does.
+
+    Example:
+        >>> is_ascending(np.frombuffer(b"aab", np.uint8), np.array([1, 3]))
+        True
+        >>> is_ascending(np.frombuffer(b"aa", np.uint8), np.array([1, 2]))
+        False
+    """
+    if (core := _core()) is not None:
+        from .native import is_ascending as ascends
+
+        return ascends(core, data, ends)
+    from .counting import is_ascending as ascends_in_python
+
+    return ascends_in_python(data, ends)
 
 
 def learn_merges(

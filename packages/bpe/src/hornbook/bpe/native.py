@@ -41,6 +41,9 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "hb_counter_size": (None, [c_void_p, c_void_p, c_void_p]),
     "hb_counter_words": (None, [c_void_p, c_void_p, c_void_p, c_void_p]),
     "hb_counter_free": (None, [c_void_p]),
+    "hb_counter_sort": (None, [c_void_p]),
+    "hb_sorted_words": (c_int64, [c_void_p, c_int64, c_void_p, c_void_p, c_void_p]),
+    "hb_ascending_words": (c_int64, [c_void_p, c_void_p, c_int64]),
     "hb_merges_new": (c_void_p, [c_void_p, c_void_p, c_void_p, c_int64]),
     "hb_merges_free": (None, [c_void_p]),
     "hb_encoder_new": (c_void_p, [c_void_p, c_int32, c_int64, c_void_p, c_int32]),
@@ -161,11 +164,26 @@ class NativeCounter:
 
     def result(self) -> PackedCounts:
         """Everything counted so far, in no particular order."""
-        num_words, num_bytes = self._size()
-        packed = PackedCounts(
-            np.empty(num_bytes, np.uint8), np.empty(num_words, np.int64), np.empty(num_words, np.int64)
-        )
+        packed = _room(*self._size())
         self._library.hb_counter_words(self._handle.address, *[array.ctypes.data for array in packed])
+        return packed
+
+    def sort(self) -> None:
+        """Put what was counted in ascending order; the only thing left to do with it is `sorted_result`."""
+        self._library.hb_counter_sort(self._handle.address)
+
+    def sorted_result(self, others: "Sequence[NativeCounter]") -> PackedCounts:
+        """What this counter and others counted together, all of them sorted before."""
+        counters = [self, *others]
+        handles = np.array([counter._handle.address for counter in counters], np.uintp)
+        most_words, most_bytes = np.sum([counter._size() for counter in counters], axis=0).tolist()
+        packed = _room(most_words, most_bytes)
+        addresses = [array.ctypes.data for array in packed]
+        num_words = self._library.hb_sorted_words(handles.ctypes.data, len(handles), *addresses)
+        num_bytes = packed.ends[num_words - 1] if num_words else 0
+        packed.data.resize(num_bytes, refcheck=False)
+        packed.ends.resize(num_words, refcheck=False)
+        packed.counts.resize(num_words, refcheck=False)
         return packed
 
     def _size(self) -> tuple[int, int]:
@@ -173,6 +191,18 @@ class NativeCounter:
         address = size.ctypes.data
         self._library.hb_counter_size(self._handle.address, address, address + 8)
         return int(size[0]), int(size[1])
+
+
+def _room(num_words: int, num_bytes: int) -> PackedCounts:
+    return PackedCounts(
+        np.empty(num_bytes, np.uint8), np.empty(num_words, np.int64), np.empty(num_words, np.int64)
+    )
+
+
+def is_ascending(library: ctypes.CDLL, data: NDArray[np.uint8], ends: NDArray[np.int64]) -> bool:
+    """Whether each string is smaller than the next; they end at `ends`, the last where `data` does."""
+    in_order: int = library.hb_ascending_words(data.ctypes.data, ends.ctypes.data, len(ends))
+    return in_order == len(ends)
 
 
 class NativeEncoder:

@@ -1,115 +1,215 @@
 """Do work on several threads and take the results in order."""
 
-from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from typing import TYPE_CHECKING, Self, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from threading import Thread
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
-# A thread that is done always finds its next item waiting, and the results stay few.
-_ITEMS_AHEAD = 2
-
-# Each holds a block of text or its ids.
-_CALLS_AHEAD = 8
+# So many for each thread are under way or done: a thread that is free finds something to do, and what they
+# hold stays small.
+_ITEMS_AHEAD = 4
 
 
 def ordered_map(
-    function: Callable[[_Item], _Result], items: Iterable[_Item], num_threads: int
+    function: Callable[[_Item], _Result],
+    items: Iterable[_Item],
+    num_threads: int,
+    *,
+    before: Callable[[_Item], object] | None = None,
+    after: Callable[[_Result], object] | None = None,
 ) -> Generator[_Result, None, None]:
     """Yield `function(item)` for each item, in order, worked out on `num_threads` threads.
 
-    The caller's thread is one of them: it takes items from `items`, a few ahead of the results, and works on
-    one itself where the others have enough. The first error, of `function` or of `items`, is raised in place
-    of its result. However the work ends (by an error, by Ctrl-C, because the generator is closed), no thread
-    is left running then.
+    The caller's thread is one of them, and the only one that takes items from `items`, a few ahead of the
+    results. The first error, of a function or of `items`, is raised in place of its result. However the work
+    ends (by an error, by Ctrl-C, because the generator is closed), no thread is left running then.
+
+    Args:
+        function: The work; called for several items at a time.
+        items: What to work on.
+        num_threads: Threads in all.
+        before: Called with each item before `function` is, in order and for one at a time, on any thread.
+        after: The same with each result.
 
     Example:
         >>> list(ordered_map(len, ["a", "bc", ""], num_threads=2))
         [1, 2, 0]
     """
+    steps = [_Step(function, in_order=False)]
+    if before is not None:
+        steps.insert(0, _Step(_passing_on(before), in_order=True))
+    if after is not None:
+        steps.append(_Step(_passing_on(after), in_order=True))
     if num_threads == 1:
         for item in items:
-            yield function(item)
-        return
-    from concurrent.futures import ThreadPoolExecutor  # here, because not every program starts threads
-
-    with ThreadPoolExecutor(num_threads - 1, thread_name_prefix="hornbook-bpe") as pool:
-        waiting: deque[Future[_Result]] = deque()
-        failure: Exception | None = None
-        iterator = iter(items)
-        try:
-            while True:
-                try:
-                    item = next(iterator)
-                except StopIteration:
-                    break
-                except Exception as error:  # raised below, once the results before it are out
-                    failure = error
-                    break
-                if sum(not future.done() for future in waiting) < _ITEMS_AHEAD * (num_threads - 1):
-                    waiting.append(pool.submit(function, item))
-                else:
-                    waiting.append(_done(function, item))
-                while waiting and (waiting[0].done() or len(waiting) > _ITEMS_AHEAD * num_threads):
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-            if failure is not None:
-                raise failure
-        finally:
-            # What has begun is finished by the end of `with`; what has not is dropped.
-            for future in waiting:
-                future.cancel()
+            passed: Any = item
+            for step in steps:
+                passed = step.function(passed)
+            yield passed
+    else:
+        yield from _on_threads(items, _Line(steps), num_threads)
 
 
-def _done(function: Callable[[_Item], _Result], item: _Item) -> "Future[_Result]":
-    """What a pool would give for the item, worked out here and now."""
-    from concurrent.futures import Future
+def _passing_on(function: Callable[[Any], object]) -> Callable[[Any], Any]:
+    def call(item: Any) -> Any:
+        function(item)
+        return item
 
-    future: Future[_Result] = Future()
+    return call
+
+
+def _on_threads(items: Iterable[Any], line: "_Line", num_threads: int) -> Generator[Any, None, None]:
+    iterator = iter(items)
+    num_drawn = num_yielded = 0
+    is_drawn_out = False
+    line.start(num_threads - 1)
     try:
-        future.set_result(function(item))
-    except Exception as error:  # raised when its turn comes
-        future.set_exception(error)
-    return future
+        while not (is_drawn_out and num_yielded == num_drawn):
+            may_draw = not is_drawn_out and num_drawn - num_yielded < _ITEMS_AHEAD * num_threads
+            if line.has_result(num_yielded):
+                yield line.result(num_yielded)
+                num_yielded += 1
+            elif may_draw:
+                try:
+                    line.put(num_drawn, next(iterator))
+                except StopIteration:
+                    is_drawn_out = True
+                    continue
+                except Exception as error:
+                    line.fail(num_drawn, error)
+                    is_drawn_out = True
+                num_drawn += 1
+            else:
+                line.work_until(num_yielded)
+    finally:
+        line.close()
 
 
-class Sideline:
-    """Does calls one after another, on a thread of its own, while the caller goes on; for a `with` statement.
+class _Step:
+    """What is done with each item, and the items that wait for it, by their numbers."""
 
-    Only a few calls wait at a time, so that what they hold stays small. One thread means no thread.
+    def __init__(self, function: Callable[[Any], Any], *, in_order: bool) -> None:
+        self.function = function
+        self.in_order = in_order
+        self.waiting: dict[int, Any] = {}
+        self.turn = 0  # in order: the number of the next item
+        self.is_busy = False
+
+
+class _Task(NamedTuple):
+    position: int  # of the step
+    number: int  # of the item
+    item: Any
+
+
+class _Line:
+    """Steps one after another, and threads that do whatever can be done, the last step first.
+
+    Args:
+        steps: The first to the last.
     """
 
-    def __init__(self, num_threads: int) -> None:
-        self._num_threads = num_threads
-        self._pool: ThreadPoolExecutor | None = None
-        self._waiting: deque[Future[None]] = deque()
+    def __init__(self, steps: list[_Step]) -> None:
+        from threading import Condition  # here, because not every program starts threads
 
-    def __enter__(self) -> Self:
-        if self._num_threads > 1:
-            from concurrent.futures import ThreadPoolExecutor
+        self._steps = steps
+        self._changed = Condition()
+        self._results: dict[int, Any] = {}
+        self._errors: dict[int, BaseException] = {}
+        self._is_closed = False
+        self._threads: list[Thread] = []
 
-            self._pool = ThreadPoolExecutor(1, thread_name_prefix="hornbook-bpe")
-        return self
+    def start(self, num_threads: int) -> None:
+        """Start threads; `close` ends them."""
+        from threading import Thread
 
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        for _ in range(num_threads):
+            # A daemon, so that a generator that nobody closes keeps no program from ending.
+            thread = Thread(target=self._work, name="hornbook-bpe", daemon=True)
+            thread.start()
+            self._threads.append(thread)
 
-    def do(self, function: Callable[[_Item], None], item: _Item) -> None:
-        """Call `function(item)`, soon; an error of it may come from a later `do`, or from `finish`."""
-        if self._pool is None:
-            function(item)
-            return
-        self._waiting.append(self._pool.submit(function, item))
-        if len(self._waiting) > _CALLS_AHEAD:
-            self._waiting.popleft().result()
+    def close(self) -> None:
+        """What has begun is finished, what has not is dropped."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
-    def finish(self) -> None:
-        """Wait until everything is done."""
-        while self._waiting:
-            self._waiting.popleft().result()
+    def put(self, number: int, item: Any) -> None:
+        """Add the next item."""
+        with self._changed:
+            self._steps[0].waiting[number] = item
+            self._changed.notify()
+
+    def fail(self, number: int, error: BaseException) -> None:
+        """An item has no result but an error."""
+        with self._changed:
+            self._errors[number] = error
+            self._changed.notify_all()
+
+    def has_result(self, number: int) -> bool:
+        """Whether `result` would not have to wait."""
+        return number in self._results or number in self._errors
+
+    def result(self, number: int) -> Any:
+        """The result of an item that has one; raises its error."""
+        if number in self._errors:
+            raise self._errors[number]
+        return self._results.pop(number)
+
+    def work_until(self, number: int) -> None:
+        """Do something useful, or wait until an item has its result."""
+        with self._changed:
+            task = self._take()
+            if task is None:
+                if not self.has_result(number):
+                    self._changed.wait()
+                return
+        self._do(task)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                if self._is_closed:
+                    return
+                task = self._take()
+                if task is None:
+                    self._changed.wait()
+                    continue
+            with suppress(BaseException):  # the caller's thread raises it
+                self._do(task)
+
+    def _take(self) -> _Task | None:
+        for position in reversed(range(len(self._steps))):
+            step = self._steps[position]
+            if not step.waiting or step.is_busy:
+                continue
+            number = step.turn if step.in_order else min(step.waiting)
+            if number in step.waiting:
+                step.is_busy = step.in_order
+                return _Task(position, number, step.waiting.pop(number))
+        return None
+
+    def _do(self, task: _Task) -> None:
+        step = self._steps[task.position]
+        try:
+            result = step.function(task.item)
+        except BaseException as error:
+            self.fail(task.number, error)  # if it was its turn, nothing later comes
+            if isinstance(error, Exception):
+                return
+            raise  # Ctrl-C waits for no turn
+        is_last = task.position + 1 == len(self._steps)
+        with self._changed:
+            if step.in_order:
+                step.is_busy = False
+                step.turn += 1
+            (self._results if is_last else self._steps[task.position + 1].waiting)[task.number] = result
+            self._changed.notify_all()

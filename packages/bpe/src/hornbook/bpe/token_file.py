@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from .aside import AsideFile, remove_leftovers, sync_directory
 from .engine import TokenIds, id_dtype
-from .threads import Sideline
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -66,7 +65,6 @@ class TokenFileWriter:
         vocab_size: How many ids there are; decides the type on disk.
         tokenizer: Fingerprint of the tokenizer.
         document_end: The special token that ends a document and its id, None if there is none.
-        num_threads: If more than one, check sums are worked out on a thread of their own.
 
     Raises:
         FileNotFoundError: If its folder does not exist.
@@ -81,7 +79,6 @@ class TokenFileWriter:
         vocab_size: int,
         tokenizer: str,
         document_end: tuple[str, int] | None,
-        num_threads: int = 1,
     ) -> None:
         self._paths = token_file_paths(path)
         for final in self._paths:
@@ -99,18 +96,15 @@ class TokenFileWriter:
 
         self._text_sha256 = hashlib.sha256()
         self._document_begins = True  # with the next id
-        # Of text and ids: together nearly as much work as encoding on one thread.
-        self._hashing = Sideline(num_threads)
         self._files = ExitStack()
 
     def __enter__(self) -> Self:
         for path in self._paths:
             remove_leftovers(path)
         tokens, documents, manifest = self._paths
-        self._tokens = self._files.enter_context(_HashedFile(tokens, self._hashing))
-        self._documents = self._files.enter_context(_HashedFile(documents, self._hashing))
+        self._tokens = self._files.enter_context(_HashedFile(tokens))
+        self._documents = self._files.enter_context(_HashedFile(documents))
         self._manifest = self._files.enter_context(AsideFile(manifest))
-        self._files.enter_context(self._hashing)
         return self
 
     def __exit__(
@@ -121,18 +115,20 @@ class TokenFileWriter:
             msg = f"no room to write {self._paths[0]}: free some space there, or choose another folder"
             raise OSError(error.errno, msg) from error
 
-    def add(self, ids: TokenIds, text: bytes, *, begins_text: bool) -> None:
+    def add_text(self, text: bytes) -> None:
+        """Take the next block of text into the manifest. `add` writes its ids, at the same time or later."""
+        self._text_sha256.update(text)
+
+    def add(self, ids: TokenIds, *, begins_text: bool) -> None:
         """Write the next ids.
 
         Args:
             ids: At least one.
-            text: The block of text that they stand for.
             begins_text: Whether a new text begins with them, and thus a document.
         """
         if self._document_end is not None:
             self._add_documents(ids, self._document_end[1], begins_text=begins_text)
         self._tokens.add(ids.astype(self._dtype, copy=False))
-        self._hashing.do(self._text_sha256.update, text)
 
     def _add_documents(self, ids: TokenIds, end_id: int, *, begins_text: bool) -> None:
         begins = np.flatnonzero(ids == end_id) + 1
@@ -146,7 +142,6 @@ class TokenFileWriter:
 
     def finish(self) -> TokenManifest:
         """Sync everything to disk and give it its names; then the manifest is there to be read."""
-        self._hashing.finish()
         documents: Documents | None = None
         if self._document_end is not None:
             documents = Documents(
@@ -188,15 +183,14 @@ def token_file_paths(path: Path) -> tuple[Path, Path, Path]:
 class _HashedFile(AsideFile):
     """Counts what is written, and its SHA-256."""
 
-    def __init__(self, path: Path, hashing: Sideline) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__(path)
         import hashlib
 
         self.sha256 = hashlib.sha256()
-        self._hashing = hashing
         self.num_items = 0
 
     def add(self, items: NDArray[Any]) -> None:
         self.write(items.data)
-        self._hashing.do(self.sha256.update, items.data)
+        self.sha256.update(items.data)
         self.num_items += len(items)

@@ -5,7 +5,7 @@ from typing import SupportsIndex
 
 from . import engine
 from .arguments import TIE_BREAKS, check_choice, check_count, check_num_threads, check_progress
-from .counting import count_source
+from .counting import added_up, count_source
 from .counts import PretokenCounts
 from .engine import PackedCounts
 from .patterns import find_pattern
@@ -70,11 +70,11 @@ def train_bpe(
     found = find_pattern(pattern)
     threads = check_num_threads(num_threads)
     source = open_source(input_path)
-    counts, num_bytes = count_source(source, specials, found, threads, progress)
+    counters, num_bytes = count_source(source, specials, found, threads, progress)
     if num_bytes == 0:
         msg = f"{source.name} is empty: there is nothing to learn from"
         raise ValueError(msg)
-    return _learn(source.name, counts, specials, num_merges, tie_break, progress)
+    return _learn(source.name, added_up(counters), specials, num_merges, tie_break, progress)
 
 
 def train_from_counts(

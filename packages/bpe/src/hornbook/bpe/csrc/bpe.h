@@ -28,7 +28,7 @@
 #define HB_NOT_UTF8 (-1000) /* below all other errors */
 
 /* Raised with every change of what stands below: Python refuses a library built from other sources. */
-#define HB_ABI_VERSION 2
+#define HB_ABI_VERSION 3
 
 /* version.c: what is loaded, and which instructions it uses. Functions that come in several forms take the number of
  * one as `simd`: -1 for the fastest, others for tests (see machine.h). */
@@ -57,6 +57,12 @@ HB_API int32_t hb_count_words(hb_counter *counter, const uint8_t *data, const in
 HB_API void hb_counter_size(const hb_counter *counter, int64_t *num_words, int64_t *num_bytes);
 HB_API void hb_counter_words(const hb_counter *counter, uint8_t *data, int64_t *ends, int64_t *counts);
 HB_API void hb_counter_free(hb_counter *counter);
+
+/* order.c: what was counted, in ascending order. */
+HB_API void hb_counter_sort(hb_counter *counter);
+HB_API int64_t hb_sorted_words(hb_counter *const *counters, int64_t num_counters, uint8_t *data, int64_t *ends,
+                               int64_t *counts);
+HB_API int64_t hb_ascending_words(const uint8_t *data, const int64_t *ends, int64_t num_words);
 
 /* apply.c: the merges of a tokenizer, ready to be applied. */
 typedef struct hb_merges hb_merges;

@@ -6,28 +6,18 @@
  */
 #include <stdlib.h>
 
+#include "count.h"
 #include "machine.h"
 #include "special.h"
-#include "utf8.h"
-#include "want.h"
 
-/* Bytes of long pretokens, in chunks that never move. */
-typedef struct chunk {
-    struct chunk *before;
+/* Bytes of long pretokens, each with its size before it, in chunks that never move. */
+typedef struct hb_chunk {
+    struct hb_chunk *before;
     int64_t num_used, num_bytes;
     uint8_t bytes[];
 } chunk;
 
 enum { FIRST_SLOTS = 1 << 14, CHUNK_BYTES = 1 << 18 };
-
-struct hb_counter {
-    hb_table table;
-    chunk *chunks;
-    int64_t num_bytes; /* of the distinct pretokens */
-    hb_scanner *scan;
-    hb_wanter *want;
-    hb_validator *validate;
-};
 
 /* NULL: out of memory, or the machine can't execute that form. */
 hb_counter *hb_counter_new(const uint64_t *hash_key, int32_t simd) {
@@ -57,17 +47,19 @@ void hb_counter_free(hb_counter *counter) {
 
 static uint8_t *keep_bytes(hb_counter *counter, const uint8_t *bytes, int64_t size) {
     chunk *last = counter->chunks;
-    if (!last || last->num_bytes - last->num_used < size) {
-        const int64_t num_bytes = size > CHUNK_BYTES ? size : CHUNK_BYTES;
+    const int64_t needed = (int64_t)sizeof size + size;
+    if (!last || last->num_bytes - last->num_used < needed) {
+        const int64_t num_bytes = needed > CHUNK_BYTES ? needed : CHUNK_BYTES;
         chunk *fresh = malloc(sizeof *fresh + (size_t)num_bytes);
         if (!fresh) return NULL;
         *fresh = (chunk){.before = last, .num_used = 0, .num_bytes = num_bytes};
         counter->chunks = last = fresh;
     }
     uint8_t *kept = last->bytes + last->num_used;
-    memcpy(kept, bytes, (size_t)size);
-    last->num_used += size;
-    return kept;
+    memcpy(kept, &size, sizeof size);
+    memcpy(kept + sizeof size, bytes, (size_t)size);
+    last->num_used += needed;
+    return kept + sizeof size;
 }
 
 /* Adds `count` occurrences of the pretoken at `at`, wherever it stands. */
@@ -75,7 +67,7 @@ static HB_NOINLINE int32_t add_any(hb_counter *counter, hb_key key, hb_slot *fir
     const int64_t size = hb_key_size(key);
     for (hb_slot *slot = first;; slot = hb_next_slot(&counter->table, slot)) {
         if (hb_same_key(slot->key, key)) {
-            if (hb_is_long(key) && memcmp((const uint8_t *)(uintptr_t)slot->extra, at, (size_t)size)) continue;
+            if (hb_is_long(key) && memcmp(hb_long_bytes(slot), at, (size_t)size)) continue;
             slot->value += (uint64_t)count;
             if (slot != first) hb_move_forward(&counter->table, first, slot);
             return 0;
@@ -156,7 +148,7 @@ void hb_counter_words(const hb_counter *counter, uint8_t *data, int64_t *ends, i
         const int64_t size = hb_key_size(slot->key);
         uint8_t short_bytes[16];
         memcpy(short_bytes, &slot->key, 16);
-        memcpy(data + end, hb_is_long(slot->key) ? (const uint8_t *)(uintptr_t)slot->extra : short_bytes, (size_t)size);
+        memcpy(data + end, hb_is_long(slot->key) ? hb_long_bytes(slot) : short_bytes, (size_t)size);
         end += size;
         ends[num_words] = end;
         counts[num_words++] = (int64_t)slot->value;

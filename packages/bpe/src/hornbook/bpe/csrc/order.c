@@ -1,0 +1,162 @@
+/* What was counted, in ascending order of the pretokens: bytes are compared one by one, and of two pretokens of which
+ * one is the beginning of the other, the shorter comes first.
+ *
+ * A counter's table becomes a sorted array in its own memory: its used slots move to the front, and their keys become
+ * numbers that compare as the pretokens do. Those of up to 15 bytes are in the right order by their keys alone: the
+ * bytes, zeros, and the size. Longer ones have their first 15 bytes and 255, and the rest is compared in the few cases
+ * where these are equal. The counters are then read side by side, as in merge sort, equal pretokens at once.
+ */
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "count.h"
+
+enum {
+    KEY_BYTES = 16,
+    LONG = 0xFF,    /* the last byte of a long one's key */
+    FEW_SLOTS = 24, /* so many are sorted by insertion */
+};
+
+static hb_key ascending_key(const hb_slot *slot) {
+    hb_key key = slot->key;
+    if (hb_is_long(key)) {
+        const uint8_t *bytes = hb_long_bytes(slot);
+        key = (hb_key){hb_load8(bytes), hb_load8(bytes + 8) | HB_LONG_MARK};
+    }
+    return (hb_key){__builtin_bswap64(key.low), __builtin_bswap64(key.high)};
+}
+
+static inline bool is_long(const hb_slot *slot) { return (slot->key.high & LONG) == LONG; }
+
+static HB_NOINLINE int compare_long(const void *one, const void *other) {
+    const hb_slot *a = one, *b = other;
+    const int64_t size = hb_long_size(a), other_size = hb_long_size(b);
+    const int order = memcmp(hb_long_bytes(a), hb_long_bytes(b), (size_t)(size < other_size ? size : other_size));
+    return order ? order : (size > other_size) - (size < other_size);
+}
+
+/* Below, at or above zero: as memcmp. */
+static inline int compare(const hb_slot *a, const hb_slot *b) {
+    if (a->key.low != b->key.low) return a->key.low < b->key.low ? -1 : 1;
+    if (a->key.high != b->key.high) return a->key.high < b->key.high ? -1 : 1;
+    return is_long(a) ? compare_long(a, b) : 0;
+}
+
+static void sort_few(hb_slot *slots, int64_t num_slots) {
+    for (int64_t i = 1; i < num_slots; i++) {
+        const hb_slot slot = slots[i];
+        int64_t at = i;
+        for (; at > 0 && compare(&slot, &slots[at - 1]) < 0; at--) slots[at] = slots[at - 1];
+        slots[at] = slot;
+    }
+}
+
+static inline unsigned digit_of(const hb_slot *slot, int place) {
+    return (unsigned)((place < 8 ? slot->key.low : slot->key.high) >> (56 - place % 8 * 8) & 0xFF);
+}
+
+/* Radix sort in place, from the byte at `place` on (McIlroy, Bostic and McIlroy 1993: "American flag"). */
+static void sort(hb_slot *slots, int64_t num_slots, int place) {
+    if (num_slots <= FEW_SLOTS) {
+        sort_few(slots, num_slots);
+        return;
+    }
+    if (place == KEY_BYTES) { /* long ones with the same first 15 bytes: rare */
+        qsort(slots, (size_t)num_slots, sizeof *slots, compare_long);
+        return;
+    }
+    int64_t next[256], ends[256] = {0};
+    for (int64_t i = 0; i < num_slots; i++) ends[digit_of(&slots[i], place)]++;
+    int64_t end = 0;
+    for (int digit = 0; digit < 256; digit++) {
+        next[digit] = end;
+        ends[digit] = end += ends[digit];
+    }
+    for (unsigned digit = 0; digit < 256; digit++)
+        while (next[digit] < ends[digit]) { /* what stands there takes another's place, until one comes that belongs */
+            hb_slot moving = slots[next[digit]];
+            for (unsigned own; (own = digit_of(&moving, place)) != digit;) {
+                hb_slot *const place_of_own = &slots[next[own]++];
+                const hb_slot other = *place_of_own;
+                *place_of_own = moving;
+                moving = other;
+            }
+            slots[next[digit]++] = moving;
+        }
+    for (int digit = 0; digit < 256; digit++) {
+        const int64_t begin = digit ? ends[digit - 1] : 0;
+        if (ends[digit] - begin > 1) sort(slots + begin, ends[digit] - begin, place + 1);
+    }
+}
+
+/* Puts what was counted in order. From now on nothing can be counted, and hb_counter_words must not be called. */
+void hb_counter_sort(hb_counter *counter) {
+    hb_slot *const slots = counter->table.slots;
+    int64_t num_words = 0;
+    for (int64_t i = 0; i < counter->table.num_slots; i++) {
+        if (!slots[i].key.high) continue;
+        const hb_slot slot = slots[i];
+        slots[num_words++] = (hb_slot){ascending_key(&slot), slot.value, slot.extra};
+    }
+    sort(slots, num_words, 0);
+}
+
+/* The first pretoken of all that were not taken; NULL: none is left. */
+static const hb_slot *first_of(hb_counter *const *counters, int64_t num_counters) {
+    const hb_slot *first = NULL;
+    for (int64_t i = 0; i < num_counters; i++) {
+        const hb_table *table = &counters[i]->table;
+        if (counters[i]->num_taken == table->num_used) continue;
+        const hb_slot *slot = &table->slots[counters[i]->num_taken];
+        if (!first || compare(slot, first) < 0) first = slot;
+    }
+    return first;
+}
+
+/* Takes a pretoken out of all counters; returns how often they counted it. */
+static int64_t take(hb_counter *const *counters, int64_t num_counters, const hb_slot *word) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < num_counters; i++) {
+        const hb_table *table = &counters[i]->table;
+        if (counters[i]->num_taken == table->num_used) continue;
+        const hb_slot *slot = &table->slots[counters[i]->num_taken];
+        if (slot != word && compare(slot, word)) continue;
+        count += (int64_t)slot->value;
+        counters[i]->num_taken++;
+    }
+    return count;
+}
+
+/* Writes what sorted counters counted together, once; there must be room for what each of them has. Returns the number
+ * of words. */
+int64_t hb_sorted_words(hb_counter *const *counters, int64_t num_counters, uint8_t *data, int64_t *ends,
+                        int64_t *counts) {
+    int64_t num_words = 0, end = 0;
+    for (const hb_slot *word; (word = first_of(counters, num_counters)); num_words++) {
+        uint8_t short_bytes[KEY_BYTES];
+        const uint8_t *bytes = short_bytes;
+        int64_t size = (int64_t)(word->key.high & LONG);
+        if (is_long(word)) {
+            bytes = hb_long_bytes(word);
+            size = hb_long_size(word);
+        } else {
+            const hb_key key = {__builtin_bswap64(word->key.low), __builtin_bswap64(word->key.high)};
+            memcpy(short_bytes, &key, KEY_BYTES);
+        }
+        memcpy(data + end, bytes, (size_t)size);
+        ends[num_words] = end += size;
+        counts[num_words] = take(counters, num_counters, word);
+    }
+    return num_words;
+}
+
+/* Number of the first word that is not greater than the one before it; `num_words` if each is. */
+int64_t hb_ascending_words(const uint8_t *data, const int64_t *ends, int64_t num_words) {
+    for (int64_t i = 1; i < num_words; i++) {
+        const uint8_t *const before = data + (i > 1 ? ends[i - 2] : 0), *const word = data + ends[i - 1];
+        const int64_t size_before = word - before, size = data + ends[i] - word;
+        const int order = memcmp(before, word, (size_t)(size < size_before ? size : size_before));
+        if (order > 0 || (order == 0 && size_before >= size)) return i;
+    }
+    return num_words;
+}
