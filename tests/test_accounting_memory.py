@@ -23,6 +23,7 @@ from hornbook.accounting import (
     GPT2_XL,
     TINYSTORIES,
     Attention,
+    Norm,
     Precision,
     Shape,
     StepSettings,
@@ -175,11 +176,30 @@ def peak_error(shape: Shape, how: StepSettings, batch_size: int) -> float:
 
 
 def test_the_peak_of_shapes_that_nobody_picked_is_near() -> None:
-    """At most 1.5 % off; the errors are printed."""
+    """At most 0.5 % off; the errors are printed."""
     random_ = random.Random(6)
     errors = [peak_error(*realistic(random_)) for _ in range(100 if ALL else 4)]
     sys.stdout.write(f"largest error {max(map(abs, errors)):.4%} of {len(errors)}\n")
-    assert max(map(abs, errors)) <= 0.015
+    assert max(map(abs, errors)) <= 0.005
+
+
+@pytest.mark.parametrize("norm", ["pre", "post", "none"])
+@pytest.mark.parametrize("precision", get_args(Precision))
+def test_the_peak_of_a_block_that_runs_again_is_nearly_exact(norm: Norm, precision: Precision) -> None:
+    """It stops once all that is kept is there; what its callers name is there until then."""
+    shape = Shape(
+        vocab_size=500,
+        context_length=64,
+        num_layers=2,
+        d_model=128,
+        num_heads=4,
+        d_ff=256,
+        norm=norm,
+        ffn="silu",
+        embedding_shortcut=True,
+    )
+    how = StepSettings(precision=precision, checkpointing=True)
+    assert abs(peak_error(shape, how, 16)) <= 1e-5
 
 
 @pytest.mark.parametrize("precision", get_args(Precision))
@@ -222,16 +242,28 @@ def test_what_an_optimizer_keeps_and_multiplies_is_what_the_running_one_does(
 
 @pytest.mark.skipif(not ALL, reason="minutes: `nox -s accounting` runs it")
 @pytest.mark.parametrize(
-    "how", [{}, {"attention": "explicit"}, {"checkpointing": True}, {"precision": "bf16"}]
+    "how",
+    [
+        {},
+        {"attention": "explicit"},
+        {"checkpointing": True},
+        {"checkpointing": True, "attention": "explicit"},
+        {"precision": "bf16"},
+    ],
 )
-@pytest.mark.parametrize("budget", [80 * 10**9, 80 * 2**30])
 def test_the_largest_batch_of_the_xl_shape_fits_and_one_more_does_not(
-    how: dict[str, Any], budget: int
+    how: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = StepSettings(**how)
-    largest = max_batch_size(GPT2_XL, budget, step)
-    config = config_of(GPT2_XL, step.attention)
-    for batch_size, fits in ((largest, True), (largest + 1, False)):
+    step, budgets = StepSettings(**how), (80 * 10**9, 80 * 2**30)
+    largest = [max_batch_size(GPT2_XL, budget, step) for budget in budgets]
+    # SwiGLU's slices would be millions. Here they are 32 times as large, for model and formula: two take
+    # 34 MB, one sequence more takes 400. The answer is that of the slices in use, to which the other tests
+    # hold the formula.
+    for name in ("hornbook.nn.fused_swiglu._SLICE", "hornbook.accounting._layers._SWIGLU_SLICE"):
+        monkeypatch.setattr(name, 2**22)
+    assert largest == [max_batch_size(GPT2_XL, budget, step) for budget in budgets]
+    config, peaks = config_of(GPT2_XL, step.attention), {}
+    for batch_size in sorted({size + more for size in largest for more in (0, 1)}):
         run = seen(
             config,
             batch_size,
@@ -240,11 +272,15 @@ def test_the_largest_batch_of_the_xl_shape_fits_and_one_more_does_not(
             checkpointing=step.checkpointing,
             optimizer=partial(optimizer_of, how=step),
         )
-        line = f"{how} {budget / 1e9:.1f} GB: batch {batch_size} peaks at {run.peak_bytes / 1e9:.3f} GB"
-        sys.stdout.write(line + "\n")
-        assert (run.peak_bytes <= budget) is fits
-        said = training_memory(GPT2_XL, step, batch_size=batch_size)
-        assert abs(said.peak_bytes / run.peak_bytes - 1) <= 0.005
+        peaks[batch_size] = run.peak_bytes
+        error = training_memory(GPT2_XL, step, batch_size=batch_size).peak_bytes / run.peak_bytes - 1
+        sys.stdout.write(
+            f"{how}: batch {batch_size} peaks at {run.peak_bytes:,} bytes, formula {error:+.4%}\n"
+        )
+        assert abs(error) <= 0.005
+    for budget, size in zip(budgets, largest, strict=True):
+        assert peaks[size] <= budget < peaks[size + 1]
+        sys.stdout.write(f"{how}: {size} fits in {budget:,} bytes, {size + 1} does not\n")
 
 
 def test_the_largest_batch_fits_and_one_more_does_not() -> None:
@@ -289,6 +325,33 @@ def test_a_dry_run_counts_a_model_of_torch_too() -> None:
     assert run.saved_bytes == 4 * 7 * 5  # what ReLU gave, which the second layer takes
     with pytest.raises(ValueError, match="the model has no parameters"):
         dry_run(torch.nn.ReLU(), [torch.zeros(1)])
+
+
+@pytest.mark.parametrize("attention", get_args(Attention))
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_dry_run_counts_the_flops_that_torch_counts(attention: Attention, checkpointing: bool) -> None:
+    config = TransformerConfig(
+        vocab_size=50, context_length=8, num_layers=2, d_model=12, num_heads=3, d_ff=20, attention=attention
+    )
+    model = TransformerLM(config)
+    if checkpointing:
+        checkpoint_activations(model.layers)
+    ids = torch.zeros(2, 8, dtype=torch.int64)
+    run = dry_run(model, [ids, ids.clone()])
+    with FlopCounterMode(display=False) as counter:
+        loss = model.loss(ids, ids)
+        assert run.forward_flops == counter.get_total_flops()
+        loss.backward()  # type: ignore[no-untyped-call]
+    assert run.training_flops == counter.get_total_flops()
+
+
+def test_a_dry_run_tells_of_shapes_that_do_not_meet() -> None:
+    def loss(model: Module, x: Tensor) -> Tensor:
+        total: Tensor = model(x).mul_(torch.ones(4)).sum()
+        return total
+
+    with pytest.raises(RuntimeError, match="broadcast"):
+        dry_run(torch.nn.Linear(3, 5), [torch.zeros(7, 3)], loss=loss)
 
 
 def test_a_compiled_model_computes_again_what_is_cheap() -> None:

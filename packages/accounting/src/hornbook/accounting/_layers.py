@@ -8,6 +8,8 @@ chunks. A test compares every byte with the running model. Sizes are numbers; a 
 from ._tape import Grads, Node, Parameter, Storage, Tape, Value
 from .shape import Shape
 
+_SWIGLU_SLICE = 2**17  # numbers that the gate goes through at a time, in whole rows
+
 
 class Model:
     """The parameters by name, and how the model computes.
@@ -104,7 +106,8 @@ def rms_norm(
     numbers, vectors, gains = sizes
     x = cast(model, x, 4, numbers)
     inverse_rms = tape.new(f"4·{vectors}")
-    tape.keep(operation, input=x.storage, inverse_rms=inverse_rms)
+    normed = tape.new(f"4·{numbers}")
+    tape.keep(operation, input=x.storage, inverse_rms=inverse_rms)  # when all of the Function is done
 
     def backward() -> Grads:
         grad = tape.new(f"4·{numbers}")
@@ -119,7 +122,8 @@ def rms_norm(
         return [grad, grad_gain]
 
     leaf = model.parameter(name)
-    y = Value(tape.new(f"4·{numbers}"), 4, tape.record([x.node, leaf], backward, (x.storage, inverse_rms)))
+    y = Value(normed, 4, tape.record([x.node, leaf], backward, (x.storage, inverse_rms)))
+    del normed
     return cast(model, y, width, numbers)
 
 
@@ -147,7 +151,7 @@ def learned_mix(model: Model, x: Value, y: Value, name: str, operation: str, num
 def swiglu(model: Model, gate: Value, x: Value, numbers: str) -> Value:
     """The gate by hand: keeps both of its inputs. Backward it goes some rows at a time."""
     tape, size = model.tape, f"{x.width}·{numbers}"
-    x_width, rows, tokens = x.width, max(1, 2**17 // model.shape.d_ff), tape.value("T")
+    x_width, rows, tokens = x.width, max(1, _SWIGLU_SLICE // model.shape.d_ff), tape.value("T")
     tape.keep("SwiGLU", W1_x=gate.storage, W3_x=x.storage)
 
     def backward() -> Grads:

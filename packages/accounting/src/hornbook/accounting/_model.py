@@ -36,7 +36,9 @@ def hidden(model: Model, *, checkpointing: bool) -> Value:
         if checkpointing:
             tape.keep("checkpoint", positions=positions)
             run = partial(_block_of, model, embedded, layer, [positions, *angles])
-            x = tape.checkpoint(run, x)
+            # A bfloat16 copy of the gradient for the feed-forward part; a norm at the end comes before it.
+            ahead = "2·T·d" if model.autocast and shape.norm != "post" else "0"
+            x = tape.checkpoint(run, x, ahead)
         else:
             x = block(model, x, embedded, layer)
     if not checkpointing:  # else its blocks hold it until they have run again
@@ -54,6 +56,7 @@ def block(model: Model, x: Value, embedded: Value, layer: int) -> Value:
     """Attention, then feed-forward, each around the residual stream."""
     if model.shape.embedding_shortcut:
         x = learned_mix(model, x, embedded, f"{layer}.embedding_shortcut", "embedding shortcut", "T·d")
+    held = [x]  # named by those who call until they return
     for part, number in ((attention, 1), (feed_forward, 2)):
         name, operation = f"{layer}.ln{number}", "norms of the block"
         if model.shape.norm == "pre":
@@ -62,6 +65,7 @@ def block(model: Model, x: Value, embedded: Value, layer: int) -> Value:
             x = add(model, x, part(model, x, layer), "T·d")
         if model.shape.norm == "post":
             x = rms_norm(model, x, name, operation, _STREAM)
+        held.append(x)
     return x
 
 

@@ -27,7 +27,7 @@ class Storage:
     def __init__(self, tape: "Tape", formula: str) -> None:
         self.tape = tape
         self.formula = formula
-        self.num_bytes = tape.value(formula)
+        self.num_bytes = 0 if tape.stopped else tape.value(formula)
         self.kind: Kind = "transients"
         tape.held[self.kind] += self.num_bytes
         tape.live += self.num_bytes
@@ -113,7 +113,11 @@ class Tape:
         self.saved: list[Saved] = []
         # What arrived at the operation that runs backward; it goes after that, unless the operation drops it.
         self.gradient: Storage | None = None
+        # Whether a block that runs again has made all that is kept. There torch stops; the rest has no bytes.
+        self.stopped = False
         self._recording = True
+        self._num_kept = 0  # times that something was
+        self._last_kept: int | None = None  # of a block that runs again
         self._nodes: list[Node] = []
         self._pending: dict[Node, Storage] = {}
         self._known: set[int] = set()
@@ -140,8 +144,10 @@ class Tape:
 
         While nothing is recorded nothing is kept, and nothing returned.
         """
+        self._num_kept += 1
         if not self._recording:
             return {}
+        self.stopped = self._num_kept == self._last_kept
         for tensor, storage in tensors.items():
             # What is kept is there until the backward pass, so its id is nobody else's before that.
             storage.become("saved")
@@ -179,17 +185,26 @@ class Tape:
         del grad
         self._run(0)
 
-    def checkpoint(self, block: Callable[[Value], Value], x: Value) -> Value:
-        """Run a block that keeps its input alone, and run it again when its gradient comes."""
-        self._recording = False
+    def checkpoint(self, block: Callable[[Value], Value], x: Value, ahead: str) -> Value:
+        """Run a block that keeps its input alone, and run it again when its gradient comes.
+
+        Args:
+            block: Is run twice.
+            x: Its input.
+            ahead: Bytes that its last operations make going back, before the first that needs what is kept.
+        """
+        self._recording, before = False, self._num_kept
         out = block(x)
-        self._recording = True
+        self._recording, num_kept = True, self._num_kept - before
         self.keep("checkpoint", input_of_the_block=x.storage)
 
         def backward() -> Grads:
             first, written = len(self._nodes), len(self.saved)
+            gradient = self.new(ahead)
+            self._last_kept = self._num_kept + num_kept
             again = block(x)
-            del self.saved[written:]
+            self._last_kept, self.stopped = None, False
+            del self.saved[written:], gradient
             assert again.node is not None and self.gradient is not None
             self._pending[again.node], self.gradient = self.gradient, None
             del again

@@ -8,9 +8,10 @@ saves compiled is told by `compiled_dry_run`.
 """
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from torch.nn import Module, Parameter
 from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry, shape_wrapper
 from torch.utils.weak import WeakIdKeyDictionary
 
 from .flops import training_ledger
@@ -61,7 +62,9 @@ def dry_run(
     optimizer: Callable[[Module], Optimizer] | None = None,
     precision: Precision = "fp32",
 ) -> DryRun:
-    """Run two training steps of a model on fake CPU tensors; count FLOPs in the first, bytes in the second.
+    """Run a training step of a model on fake CPU tensors; count its FLOPs and its bytes.
+
+    With an optimizer it is the second step, before which every parameter had a gradient.
 
     Args:
         model: Real, on the meta device, or made under a `FakeTensorMode`. It is as before, afterwards.
@@ -90,16 +93,15 @@ def dry_run(
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
                 return own_loss(model, *inputs)
 
-        # Not in one step: the counter's hooks on modules keep tensors of checkpointed blocks alive. Besides,
-        # this one makes the optimizer's state.
-        flops = _count_flops(forward)
         if update is not None:
+            for parameter in model.parameters():
+                parameter.grad = torch.empty_like(parameter)
             update.step()
-        model.zero_grad(set_to_none=True)
-        memory = _track_bytes(forward, [*model.parameters(), *model.buffers(), *inputs], update)
+            model.zero_grad(set_to_none=True)
+        measured = _measure(forward, [*model.parameters(), *model.buffers(), *inputs], update)
         model.zero_grad(set_to_none=True)
         num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    return DryRun(num_parameters, *flops, *memory)
+    return DryRun(num_parameters, *measured)
 
 
 def dry_run_table(run: DryRun, shape: TransformerShape, settings: StepSettings, *, batch_size: int) -> str:
@@ -128,8 +130,11 @@ def dry_run_table(run: DryRun, shape: TransformerShape, settings: StepSettings, 
     return text_table(("what", "dry run", "ledger", "difference"), rows)
 
 
-class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts, while it is on, the bytes of all storages that operations make, until nothing holds them.
+class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts, while it is on, FLOPs, and the bytes of all storages that are made, until nothing holds them.
+
+    FLOPs are by the formulas of torch's `FlopCounterMode`, which itself would hold tensors of checkpointed
+    blocks by its hooks on modules, and take apart every operation that it does not know.
 
     Args:
         known: Tensors that are there before.
@@ -137,6 +142,7 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, known: Iterable[Tensor] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0
         self.live = 0
         self.peak = 0
         self._seen = WeakIdKeyDictionary()
@@ -157,8 +163,13 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.live -= num_bytes
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation and count what it made."""
-        result = func(*args, **(kwargs or {}))
+        """Run an operation and count what it computed and made."""
+        kwargs = kwargs or {}
+        if (written := _written(func, args, kwargs)) is not None:
+            return written if func._schema.returns else None
+        result = func(*args, **kwargs)
+        if (flops_of := _FLOPS.get(func._overloadpacket)) is not None:
+            self.flops += int(flops_of(*args, **kwargs, out_val=result))
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
                 self.add(leaf)
@@ -170,35 +181,61 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return peak
 
 
-def _count_flops(forward: Callable[[], Tensor]) -> tuple[int, int]:
-    """Those of the forward pass, and of both."""
-    # By itself the counter passes over a product that is added in place.
-    in_place = {torch.ops.aten.addmm_: _addmm_flops}
-    with FlopCounterMode(display=False, custom_mapping=in_place) as counter:
-        loss = forward()
-        first = counter.get_total_flops()
-        loss.backward()  # type: ignore[no-untyped-call]
-    return first, counter.get_total_flops()
+@shape_wrapper  # type: ignore[untyped-decorator]
+def _addmm_flops(_: Any, first: Any, second: Any, **__: Any) -> int:
+    return int(2 * first[0] * first[1] * second[1])
 
 
-def _track_bytes(
+# By itself torch passes over a product that is added in place.
+_FLOPS = flop_registry | {torch.ops.aten.addmm_: _addmm_flops}
+
+
+@cache
+def _writes_numbers(func: Any) -> tuple[bool, bool]:
+    """Whether an operation goes number by number, and whether it writes over its first argument."""
+    name = func._schema.name.split("::")[1]
+    return torch.Tag.pointwise in func.tags or name.startswith("_foreach_"), name.endswith("_")
+
+
+def _written(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """The tensor, or the list of them, that an operation only writes numbers into; None if it does more.
+
+    There are no numbers here, and most of a large model's time would go into slices, of an update or a gate,
+    that are written again and again.
+    """
+    number_by_number, in_place = _writes_numbers(func)
+    written = args[0] if in_place else kwargs.get("out")
+    if not number_by_number or written is None:
+        return None
+    for index, place in enumerate(written if isinstance(written, list) else [written]):
+        operands = [arg[index] if isinstance(arg, list) else arg for arg in args]
+        tensors = [one for one in operands if isinstance(one, Tensor) and one.ndim > 0]
+        # What has another shape or dtype may be wrong, and torch shall say so.
+        if any(one.shape != place.shape or one.dtype != place.dtype for one in tensors):
+            return None
+    return written
+
+
+def _measure(
     forward: Callable[[], Tensor], known: Sequence[Tensor], optimizer: Optimizer | None
-) -> tuple[int, dict[MemoryPhase, int]]:
-    """What is saved, and the peaks."""
+) -> tuple[int, int, int, dict[MemoryPhase, int]]:
+    """FLOPs forward and in all, what is saved, and the peaks."""
     state = [] if optimizer is None else tree_leaves([dict(state) for state in optimizer.state.values()])
     tensors = [*known, *(leaf for leaf in state if isinstance(leaf, Tensor))]
     peaks: dict[MemoryPhase, int] = {}
-    with LiveBytes(tensors) as live:
+    with Meter(tensors) as meter:
         with counting_saved(known) as saved:
             loss = forward()
-        peaks["forward"] = live.peak_since()
+        forward_flops = meter.flops
+        peaks["forward"] = meter.peak_since()
         loss.backward()  # type: ignore[no-untyped-call]
         del loss
-        peaks["backward"] = live.peak_since()
+        flops = meter.flops
+        peaks["backward"] = meter.peak_since()
         if optimizer is not None:
             optimizer.step()
-            peaks["optimizer"] = live.peak_since()
-    return sum(saved.values()), peaks
+            peaks["optimizer"] = meter.peak_since()
+    return forward_flops, flops, sum(saved.values()), peaks
 
 
 @contextmanager
@@ -215,10 +252,6 @@ def counting_saved(known: Iterable[Tensor]) -> Iterator[dict[int, int]]:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         yield saved
-
-
-def _addmm_flops(_: Any, first: Any, second: Any, **__: Any) -> int:
-    return int(2 * first[0] * first[1] * second[1])
 
 
 def model_loss(model: Any, *batch: Tensor) -> Tensor:
