@@ -230,10 +230,12 @@ class Checkpoints:
             return restore_checkpoint(path, model, optimizer)
 
         restored = self._newest(load)
-        if restored is not None and restored.path != self.latest():
-            self._name(restored.path)
-        elif restored is not None:
-            self._prune(restored.path)  # once more: a kill may have come between naming it and this
+        if restored is not None:
+            latest = self.latest()
+            if latest is None:
+                self._name(restored.path)
+            elif latest == restored.path:
+                self._prune(latest)  # once more: a kill may have come between naming it and this
         return restored
 
     def restore_weights(self, model: Module, which: WhichCheckpoint = "latest") -> Restored | None:
