@@ -1,5 +1,6 @@
 """What a reader of a run may want to know of where it was made, and no update depends on."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -23,6 +24,7 @@ def about(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": f"{device} ({name})",
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
         "threads": torch.get_num_threads(),
         "system": platform.platform(),
         "command": sys.argv,

@@ -48,7 +48,7 @@ def describe(experiment: Experiment, device: torch.device, num_processes: int = 
         f"({num_non_embedding_parameters(shape):,} without the embeddings), "
         f"{forward_flops(shape) / shape.context_length / 1e6:,.3g} MFLOP forward a token"
     )
-    memory, free = predicted_memory(experiment, device, num_processes), available_bytes(device)
+    memory, free = predicted_memory(experiment, device.type, num_processes), available_bytes(device)
     say(
         f"memory: about {format_bytes(memory.peak_bytes)} at the peak, in the {memory.peak_phase}"
         + ("" if num_processes == 1 else " of each process")

@@ -1,7 +1,7 @@
 """An experiment as a value, and the presets."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -77,6 +77,27 @@ class Experiment:
             return str(value) if isinstance(value, float) and math.isinf(value) else value
 
         return {name: plain(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Experiment":
+        """Return what `as_json` has made JSON.
+
+        Raises:
+            KeyError: If a part is missing.
+            TypeError: If there is a field that this version doesn't know, or a value is none of its field's.
+            ValueError: If the experiment can't be.
+        """
+
+        def part(name: str) -> dict[str, Any]:
+            return {key: float(value) if value == "inf" else value for key, value in values[name].items()}
+
+        parts = {
+            "model": TransformerConfig(**part("model")),
+            "optimizer": OptimizerConfig(**part("optimizer")),
+            "schedule": ScheduleConfig(**part("schedule")),
+            "loop": LoopConfig(**part("loop")),
+        }
+        return cls(**{**values, **parts})
 
     @property
     def tokens_per_step(self) -> int:

@@ -3,8 +3,7 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from hornbook.accounting import (
     Attention,
@@ -17,21 +16,24 @@ from hornbook.accounting import (
 
 from .experiment import Experiment
 
+if TYPE_CHECKING:
+    import torch
 
-def step_settings(experiment: Experiment, device: torch.device, num_processes: int = 1) -> StepSettings:
-    """How accounting must see a step of a run on a device, uncompiled: compilation saves some of it."""
-    kernel: Attention = "fused" if device.type in ("cpu", "cuda") else "explicit"
+
+def step_settings(experiment: Experiment, device_type: str, num_processes: int = 1) -> StepSettings:
+    """How accounting must see a step of a run on cpu, cuda or mps; compilation would save some of it."""
+    kernel: Attention = "fused" if device_type in ("cpu", "cuda") else "explicit"
     share = experiment.batch_size // num_processes
     return StepSettings(
         precision="fp32" if experiment.precision == "fp32" else "bf16",
         attention=kernel if experiment.model.attention == "auto" else experiment.model.attention,
         checkpointing=experiment.activation_checkpointing,
-        chunk_tokens=512 if device.type == "cpu" else 4096,  # as linear_cross_entropy chooses it
+        chunk_tokens=512 if device_type == "cpu" else 4096,  # as linear_cross_entropy chooses it
         logit_softcap=experiment.model.logit_softcap is not None,
         num_micro_batches=-(-share // windows_at_once(experiment, num_processes)),
         optimizer=experiment.optimizer.kind,
-        muon_in_bf16=device.type == "cuda",
-        optimizer_copies=device.type != "cpu" and not experiment.optimizer.fused_optimizer,
+        muon_in_bf16=device_type == "cuda",
+        optimizer_copies=device_type != "cpu" and not experiment.optimizer.fused_optimizer,
         weight_average=experiment.ema_decay is not None,
     )
 
@@ -42,17 +44,19 @@ def windows_at_once(experiment: Experiment, num_processes: int = 1) -> int:
     return min(share, experiment.loop.micro_batch_size or share)
 
 
-def predicted_memory(experiment: Experiment, device: torch.device, num_processes: int = 1) -> TrainingMemory:
+def predicted_memory(experiment: Experiment, device_type: str, num_processes: int = 1) -> TrainingMemory:
     """Return the memory of one process's step, by formula."""
     return training_memory(
         experiment.model,
-        step_settings(experiment, device, num_processes),
+        step_settings(experiment, device_type, num_processes),
         batch_size=windows_at_once(experiment, num_processes),
     )
 
 
-def available_bytes(device: torch.device) -> int | None:
+def available_bytes(device: "torch.device") -> int | None:
     """Return what is free on a device now; None if it can't be told."""
+    import torch  # here: the formulas above do without
+
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     if device.type == "mps":
@@ -66,7 +70,7 @@ def available_bytes(device: torch.device) -> int | None:
         return os.sysconf(names[0]) * os.sysconf(names[1]) if set(names) <= set(os.sysconf_names) else None
 
 
-def check_memory(experiment: Experiment, device: torch.device, num_processes: int = 1) -> None:
+def check_memory(experiment: Experiment, device: "torch.device", num_processes: int = 1) -> None:
     """Refuse a run that can't fit, before anything is downloaded or the device is taken.
 
     Args:
@@ -81,11 +85,11 @@ def check_memory(experiment: Experiment, device: torch.device, num_processes: in
     if there is None:
         return
     budget = there // num_processes if device.type == "cpu" else there
-    memory = predicted_memory(experiment, device, num_processes)
+    memory = predicted_memory(experiment, device.type, num_processes)
     if memory.peak_bytes <= budget:
         return
     # A smaller batch than asked for is one of several whose gradients are added up.
-    settings = replace(step_settings(experiment, device, num_processes), num_micro_batches=2)
+    settings = replace(step_settings(experiment, device.type, num_processes), num_micro_batches=2)
     try:
         largest = max_batch_size(experiment.model, budget, settings)
         way_out = f"--micro-batch-size {largest} would fit, or --activation-checkpointing with more"

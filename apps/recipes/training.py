@@ -39,6 +39,7 @@ from .device import compile_cache, peak_flops_per_second
 from .experiment import Experiment
 from .finish import finish, show
 from .flags import ParallelFlag
+from .peak import recorded_peak, watch_memory
 from .prepare import PreparedData
 from .processes import choose_parallel
 from .sinks import SinkFlags, make_sinks
@@ -70,6 +71,7 @@ def train_experiment(
     device = world.device
     how = choose_parallel(parallel, experiment, world)
     seed_everything(experiment.seed)
+    most_bytes = watch_memory(device)
     model = TransformerLM(experiment.model, device=device)
     if experiment.activation_checkpointing:
         checkpoint_activations(model.layers)
@@ -105,7 +107,8 @@ def train_experiment(
 
     average = None if experiment.ema_decay is None else WeightAverage(model, experiment.ema_decay)
     flops = training_flops(experiment.model, batch_size=1) / experiment.model.context_length
-    with stop_on_signals() as stop:
+    measured = recorded_peak(most_bytes, directory) if world.is_main else nullcontext()
+    with stop_on_signals() as stop, measured:
         outcome = train(
             experiment.loop,
             model=model,

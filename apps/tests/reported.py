@@ -14,6 +14,13 @@ HOSTILE = (
 MODEL = {"vocab_size": 300, "context_length": 16, "num_layers": 1, "d_model": 16, "num_heads": 2, "d_ff": 32}
 
 
+def write_outcomes(directory: Path, **statuses: str) -> None:
+    """Write what a sweep says of its runs."""
+    (directory / "outcomes.json").write_text(
+        json.dumps({name: {"status": status} for name, status in statuses.items()})
+    )
+
+
 def write_run(
     directory: Path,
     *,
@@ -22,6 +29,7 @@ def write_run(
     losses: Sequence[float] | None = None,
     val_loss: float = 2.5,
     diverged: bool = False,
+    ended: bool = True,
 ) -> Path:
     """Write the directory of a run of 40 steps, or as many as there are losses."""
     directory.mkdir(parents=True)
@@ -47,7 +55,7 @@ def write_run(
     results = {"val_loss": val_loss, "perplexity": math.exp(val_loss), "bits_per_byte": 1.0, "sample": text}
     if diverged:
         (directory / "bad_steps.jsonl").write_text('{"step": 41}\n')
-    else:
+    elif ended:
         (directory / "results.json").write_text(json.dumps(results))
     (directory / "samples.txt").write_text(f"temperature 0.8\n\n---\n\n{text}\n")
     return directory

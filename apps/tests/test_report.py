@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,11 +10,14 @@ import pytest
 import tyro
 
 import report as app
+from hornbook.accounting import format_bytes
+from recipes.experiment import Experiment
+from recipes.memory import predicted_memory
 from recipes.report.page import render
 from recipes.report.runs import find_runs, read_runs
 from recipes.report.series import MAX_POINTS, against, figure_data
 from recipes.wrong_input import exit_code_of
-from reported import HOSTILE, write_run
+from reported import HOSTILE, write_outcomes, write_run
 from tiny import arguments, train, write_texts
 
 
@@ -161,6 +165,46 @@ def test_runs_that_differ_in_one_number_are_set_against_it(tmp_path: Path) -> No
     text = Elements(render(read_runs(directories))).text
     assert "Lowest validation loss: lr-0.01." in text
     assert "diverged" in text
+
+
+def test_runs_that_a_sweep_ended_early_or_could_not_begin_are_seen_as_such(tmp_path: Path) -> None:
+    write_run(tmp_path / "best", lr=1e-3, val_loss=2.5)
+    for name, lr in (("lagging", 2e-3), ("large", 4e-3)):  # both were better than the best, where they ended
+        write_run(tmp_path / name, lr=lr, losses=[6.0] * 10 + [2.0] * 10, ended=False)
+    write_outcomes(tmp_path, best="finished", lagging="pruned", large="out of memory", huge="out of memory")
+    runs = read_runs(find_runs([tmp_path]))
+    told = {run.name: run.status for run in runs}
+    assert told == {"best": "finished", "lagging": "pruned at step 20", "large": "out of memory at step 20"}
+    page = Elements(render(runs))
+    assert "Lowest validation loss: best." in page.text
+    assert "hugeout of memory-" in page.text  # it has no directory
+    found = against(runs)
+    assert found is not None
+    fates = {runs[point["run"]].name: (point["y"], point["fate"]) for point in found["points"]}
+    assert fates == {"best": (2.5, ""), "lagging": (None, "pruned"), "large": (None, "out of memory")}
+    assert "huge" not in Elements(render(runs[:1])).text  # not the sweep, one of its runs
+    (tmp_path / "outcomes.json").write_text("[1]")
+    assert [run.status for run in read_runs(find_runs([tmp_path]))][1:] == ["at step 20 of 20"] * 2
+
+
+def test_predicted_memory_stands_beside_what_was_measured(tmp_path: Path) -> None:
+    assert train(*arguments(tmp_path, *write_texts(tmp_path))) == 0
+    (run,) = read_runs([tmp_path / "run"])
+    experiment = Experiment.from_json(
+        json.loads((tmp_path / "run" / "config.json").read_bytes())["run"]["experiment"]
+    )
+    assert run.shape is not None
+    expected = predicted_memory(replace(experiment, model=run.shape), "cpu").peak_bytes
+    assert run.predicted_bytes == expected
+    text = Elements(render([run])).text
+    assert format_bytes(expected) in text
+    if run.peak_bytes is not None:  # Linux tells it
+        assert 0 < run.peak_bytes < 1e9
+        assert format_bytes(run.peak_bytes) in text
+    (other,) = read_runs(
+        [write_run(tmp_path / "other")]
+    )  # of another version: its settings are not all there
+    assert (other.predicted_bytes, other.peak_bytes) == (None, None)
 
 
 def test_the_same_runs_give_the_same_figures(tmp_path: Path) -> None:

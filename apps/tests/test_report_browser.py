@@ -15,7 +15,7 @@ import pytest
 from matplotlib.image import imread
 
 from recipes.report import find_runs, read_runs, write_report
-from reported import HOSTILE, write_run
+from reported import HOSTILE, write_outcomes, write_run
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -77,7 +77,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def curves(page: Any, figure: str) -> list[str]:
     return list(
-        page.eval_on_selector_all(f"#{figure} .curve", "nodes => nodes.map(n => n.getAttribute('d'))")
+        page.eval_on_selector_all(
+            f"#{figure} .curve:not(.fate)", "nodes => nodes.map(n => n.getAttribute('d'))"
+        )
     )
 
 
@@ -102,6 +104,37 @@ def test_every_figure_is_drawn(browser: Any, report: Path) -> None:
         assert one.page.eval_on_selector_all("#final-loss .axis-title", "n => n[0].textContent") == (
             "optimizer.max_lr (log)"
         )
+
+
+def fates(page: Any, figure: str) -> list[str]:
+    """What the marks of runs that were cut short say, and that each lies within its figure."""
+    inside = """nodes => nodes.every(node => {
+        const a = node.getBoundingClientRect(), b = node.closest("svg").getBoundingClientRect();
+        return a.left >= b.left && a.right <= b.right && a.top >= b.top && a.bottom <= b.bottom;
+    })"""
+    assert page.eval_on_selector_all(f"#{figure} .fate", inside)
+    return list(page.eval_on_selector_all(f"#{figure} .fate title", "n => n.map(x => x.textContent)"))
+
+
+@pytest.mark.parametrize("which", ["both", "val", "train"])
+def test_a_run_that_was_cut_short_is_marked_where_it_ended(browser: Any, tmp_path: Path, which: str) -> None:
+    write_run(tmp_path / "fine", lr=1e-3)
+    write_run(tmp_path / "apart", lr=1e-2, losses=[5.0] * 130 + [900.0], diverged=True)  # 131 points
+    write_run(tmp_path / "at-once", lr=1e-1, losses=[5.0, 7.0], diverged=True)  # before it was evaluated
+    write_run(tmp_path / "behind", lr=1.0, losses=[5.0] * 20, ended=False)
+    write_outcomes(
+        tmp_path, fine="finished", **{"apart": "diverged", "at-once": "diverged", "behind": "pruned"}
+    )
+    write_report(read_runs(find_runs([tmp_path])), tmp_path / "report.html")
+    expected = ["apart: diverged", "at-once: diverged", "behind: pruned"]
+    with opened(browser, tmp_path / "report.html") as one:
+        one.page.select_option("#which", which)
+        for figure in ("final-loss", "loss-by-step", "loss-by-time"):
+            assert fates(one.page, figure) == expected
+        words = [tick for tick in ticks(one.page, "loss-by-step") if tick in ("diverged", "pruned")]
+        assert sorted(words) == ["diverged", "diverged", "pruned"]
+        one.page.click("#legend button >> nth=0")
+        assert fates(one.page, "loss-by-step") == expected[1:]
 
 
 def test_pointing_at_a_curve_tells_its_numbers(browser: Any, report: Path) -> None:

@@ -20,7 +20,7 @@ def test_this_machine_says_what_is_free() -> None:
 
 
 def test_a_run_that_fits_is_let_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    peak = predicted_memory(DEMO, CPU).peak_bytes
+    peak = predicted_memory(DEMO, "cpu").peak_bytes
     monkeypatch.setattr(memory, "available_bytes", lambda device: peak)
     check_memory(DEMO, CPU)
     monkeypatch.setattr(memory, "available_bytes", lambda device: None)
@@ -46,8 +46,8 @@ def test_a_run_that_can_not_fit_is_told_which_batch_would(monkeypatch: pytest.Mo
 def test_processes_share_the_batch_and_the_memory_of_a_cpu() -> None:
     experiment = replace(DEMO, batch_size=8)
     assert windows_at_once(experiment, 4) == 2
-    half = predicted_memory(experiment, CPU, 2)
-    how = step_settings(experiment, CPU, 2)
+    half = predicted_memory(experiment, "cpu", 2)
+    how = step_settings(experiment, "cpu", 2)
     assert half == training_memory(experiment.model, how, batch_size=4)
     accumulating = replace(experiment, loop=replace(experiment.loop, micro_batch_size=3))
-    assert step_settings(accumulating, CPU).num_micro_batches == 3
+    assert step_settings(accumulating, "cpu").num_micro_batches == 3

@@ -82,6 +82,7 @@ function quantile(sorted, share) {
 
 class Chart {
   // spec: id, title, axis (what x is), y (title), curves(), and perhaps: unit(max), logX, logY, top(curves)
+  // A curve: label, color, x, y, and perhaps marks (dots), only (no line), faint, quiet, fate (what cut it short), silent (the mark of its fate alone)
   constructor(parent, spec, state) {
     Object.assign(this, { spec, state, cross: null, drag: null });
     this.figure = html("figure", { id: spec.id }, parent);
@@ -116,7 +117,8 @@ class Chart {
     const pad = spec.axis === "field" ? (logX ? 1.15 : (to - from) * 0.04) : 0;
     if (pad && !state.view[spec.axis]) [from, to] = logX ? [from / pad, to * pad] : [from - pad, to + pad];
     if (from === to) [from, to] = logX ? [from / 2, to * 2] : [from - 1, to + 1];
-    const ys = this.curves.flatMap((c) => c.y.filter((v, i) => usable(v, logY) && c.x[i] >= from && c.x[i] <= to)).sort((a, b) => a - b);
+    this.loud = this.curves.filter((curve) => !curve.silent);
+    const ys = (this.loud.length ? this.loud : this.curves).flatMap((c) => c.y.filter((v, i) => usable(v, logY) && c.x[i] >= from && c.x[i] <= to)).sort((a, b) => a - b);
     this.root = svg("svg", { viewBox: `0 0 ${this.width} ${this.height}`, width: this.width, height: this.height, role: "img", "aria-label": spec.title });
     if (!ys.length || !Number.isFinite(from)) this.empty(); else this.axes(from, to, ys, logX, logY);
     this.plot.querySelector("svg")?.remove();
@@ -134,7 +136,7 @@ class Chart {
     const { spec, width, height } = this;
     let low = ys[0], high = ys[ys.length - 1];
     // The first steps and a divergence would flatten everything else: they leave the figure at its top.
-    const top = spec.top ? spec.top(this.curves, ys) : high;
+    const top = spec.top && this.loud.length ? spec.top(this.loud, ys) : high;
     if (top > low) high = Math.min(high, top);
     const room = logY ? (high / low) ** 0.05 : (high - low) * 0.06 || Math.abs(high) * 0.05 || 1;
     [low, high] = logY ? [low / (room > 1 ? room : 1.1), high * (room > 1 ? room : 1.1)] : [low - room, high + room];
@@ -164,6 +166,7 @@ class Chart {
     const clip = `clip-${spec.id}`;
     svg("rect", { x: left - 4, y: 6, width: right - left + 8, height: bottom - 6 }, svg("clipPath", { id: clip }, svg("defs", {}, this.root)));
     this.body = svg("g", { "clip-path": `url(#${clip})` }, this.root);
+    this.fates = [];
     for (const curve of this.curves) this.curve(curve, x, y);
     this.over = svg("g", {}, this.root);
   }
@@ -177,19 +180,27 @@ class Chart {
       pen = Boolean(place);
     }
     if (!curve.only) Object.assign(svg("path", { class: "curve", d: path }, this.body).style, style);
-    if (!curve.marks || curve.x.length > 120) return;
-    for (let i = 0; i < curve.x.length; i++) {
+    for (let i = 0; curve.marks && curve.x.length <= 120 && i < curve.x.length; i++) {
       if (curve.y[i] === null) continue;
       const dot = svg("circle", { cx: x.of(curve.x[i]), cy: y.of(curve.y[i]), r: curve.only ? 4.5 : 2.6 }, this.body);
       dot.style.fill = curve.color;
     }
-    for (const at of curve.crosses || []) {
-      const place = x.of(at), top = 20;
-      const cross = svg("path", { class: "curve", d: `M${place - 5} ${top - 5}l10 10m0 -10l-10 10` }, this.body);
-      Object.assign(cross.style, { stroke: "var(--bad)", strokeWidth: 2.2 });
-      const end = place > this.width - 80;
-      svg("text", { class: "tick", x: place + (end ? -9 : 9), y: top + 4, "text-anchor": end ? "end" : "start" }, this.body).textContent = "diverged";
-    }
+    if (curve.fate) this.mark(curve, x, y);
+  }
+
+  // Where a run was cut short: at its last point, or at the top if that is out of sight or there is none.
+  mark(curve, x, y) {
+    const last = curve.x.length - 1, at = x.of(curve.x[last]), value = curve.y[last], top = 20;
+    const height = value === null || (y.log && value <= 0) ? top : Math.max(top, y.of(value));
+    const cross = svg("path", { class: "curve fate", d: `M${at - 5} ${height - 5}l10 10m0 -10l-10 10` }, this.body);
+    Object.assign(cross.style, { stroke: curve.fate === "pruned" ? curve.color : "var(--bad)", strokeWidth: 2.2 });
+    svg("title", {}, cross).textContent = `${curve.label}: ${curve.fate}`;
+    // Words that would lie on each other are said once.
+    const near = ([fate, otherAt, otherHeight]) => fate === curve.fate && Math.abs(otherAt - at) < 90 && Math.abs(otherHeight - height) < 14;
+    if (this.fates.some(near)) return;
+    this.fates.push([curve.fate, at, height]);
+    const end = at > this.width - 100;
+    svg("text", { class: "tick", x: at + (end ? -9 : 9), y: height + 4, "text-anchor": end ? "end" : "start" }, this.body).textContent = curve.fate;
   }
 
   // --- looking closer
@@ -256,7 +267,7 @@ class Chart {
     const rows = [], { x, y } = this;
     this.over.replaceChildren();
     for (const curve of this.curves) {
-      if (curve.faint) continue;
+      if (curve.faint || curve.silent) continue;
       const i = nearest(curve.x, wanted);
       if (curve.y[i] === null || curve.x[i] < x.from || curve.x[i] > x.to) continue;
       if (Math.abs(x.of(curve.x[i]) - x.of(wanted)) > Math.max(40, this.width * 0.1) && curve.x.length > 1) continue;

@@ -19,6 +19,7 @@ from .series import against, first_loss
 
 matplotlib.rcParams["svg.hashsalt"] = "hornbook"  # names in an SVG are else drawn by chance
 _HUES = ("#2a62c9", "#d1590a", "#11805a", "#b02a6f", "#6a4fc3", "#8a6d00", "#0b7d98", "#8f3b2e")
+_FATES = {"diverged": "#b3261e", "out of memory": "#5b6270", "pruned": "#8a6d00"}
 
 
 def draw_figures(runs: Sequence[RunRecord], directory: Path) -> list[Path]:
@@ -60,7 +61,7 @@ def colors(num_runs: int) -> list[str | tuple[float, ...]]:
 
 def _curves(runs: Sequence[RunRecord], axis: str, title: str, unit: float) -> Figure:
     figure, axes = _figure(title)
-    losses = []
+    losses, ends = [], []
     for run, color in zip(runs, colors(len(runs)), strict=True):
         x = [value / unit for value in _gaps(run.columns.get(axis, []))]
         train, valid = run.columns.get("train_loss", []), run.columns.get("val_loss", [])
@@ -70,10 +71,14 @@ def _curves(runs: Sequence[RunRecord], axis: str, title: str, unit: float) -> Fi
         axes.plot(
             *_columns(points), color=color, marker="o", markersize=2.5, linewidth=1.5, label=_plain(run.name)
         )
+        ends.append((run.cut_short, x[-1:], train[-1:], color))
     if losses:  # a run that diverges, above its first loss, would flatten all others
         lowest, highest = min(losses), min(max(losses), max(map(first_loss, runs)))
         margin = 0.05 * (highest - lowest) or 0.05
         axes.set_ylim(lowest - margin, highest + margin)
+        for fate, x, loss, color in ends:
+            if fate and x and loss[0] is not None:
+                axes.plot(x, [min(loss[0], highest)], color=color, marker="x", label=fate)
     axes.set_ylabel("loss, nats per token")
     axes.legend(frameon=False, fontsize=8)
     return figure
@@ -91,19 +96,13 @@ def _against(field: str, points: Sequence[dict[str, Any]], runs: Sequence[RunRec
     axes.scatter(
         [x for x, _, _ in there], [y for _, y, _ in there], c=[shade for *_, shade in there], zorder=3
     )
-    diverged = [float(p["x"] or 0) for p in points if p["y"] is None]
-    if diverged:
-        top = axes.get_ylim()[1]
-        axes.scatter(
-            diverged,
-            [top] * len(diverged),
-            marker="x",
-            color="#b3261e",
-            clip_on=False,
-            label="diverged, or above its first loss",
-        )
-        axes.legend(frameon=False)
-    every = [*xs, *diverged]
+    cut_short = [(str(p["fate"]), float(p["x"] or 0)) for p in points if p["y"] is None]
+    top = axes.get_ylim()[1]
+    for fate, color in _FATES.items():
+        if at := [x for kind, x in cut_short if kind == fate]:
+            axes.scatter(at, [top] * len(at), marker="x", color=color, clip_on=False, label=fate)
+            axes.legend(frameon=False)
+    every = [*xs, *(x for _, x in cut_short)]
     if min(every, default=0) > 0 and max(every) / min(every) > 8:
         axes.set_xscale("log")
     axes.set_ylabel("validation loss, nats per token")

@@ -32,6 +32,19 @@
   }
 
   function curves(axis, columns) {
+    return [...lines(axis, columns), ...(columns.some(([column]) => column.endsWith("_loss")) ? ends(axis) : [])];
+  }
+
+  // The last training loss of a run that was cut short: there a figure says so, whichever losses it shows.
+  function ends(axis) {
+    return runs.flatMap((run, i) => {
+      const one = run.series.train_loss;
+      if (!state.shown[i] || !run.fate || !one || !one[axis]) return [];
+      return [{ color: color(i), label: run.name, only: true, silent: true, x: one[axis].slice(-1), y: one.y.slice(-1), fate: run.fate }];
+    });
+  }
+
+  function lines(axis, columns) {
     return runs.flatMap((run, i) => (!state.shown[i] ? [] : columns.flatMap(([column, what, kind]) => {
       const one = run.series[column];
       if (!one || !one[axis]) return [];
@@ -67,7 +80,7 @@
       id: "final-loss", title: `Final loss by ${field}`, axis: "field", x: field, y: "validation loss, nats per token", logX: log, top: (_, ys) => quantile(ys, 1),
       curves: () => [
         { color: "var(--muted)", label: "mean", faint: true, x: means.map((p) => p.x), y: means.map((p) => p.y) },
-        ...points.filter((p) => state.shown[p.run]).map((p) => ({ color: color(p.run), label: runs[p.run].name, only: true, marks: true, x: [p.x], y: [p.y], crosses: p.y === null ? [p.x] : [] })),
+        ...points.filter((p) => state.shown[p.run]).map((p) => ({ color: color(p.run), label: runs[p.run].name, only: true, marks: true, x: [p.x], y: [p.y], fate: p.fate })),
       ],
     };
   }

@@ -19,6 +19,7 @@ from hornbook.accounting import format_count, format_seconds, num_parameters
 from hornbook.trainer import atomic_file, made_directory
 
 from . import tables
+from .outcomes import left_nothing
 from .runs import RunRecord
 from .series import figure_data
 
@@ -73,7 +74,7 @@ def render(runs: Sequence[RunRecord], *, title: str | None = None, command: str 
         subtitle=escape(f"Text: {', '.join(texts)}. Losses are means over tokens, in nats."),
         style=style,
         tiles=_tiles(runs),
-        summary=tables.summary(runs),
+        summary=tables.summary(runs, left_nothing([run.directory for run in runs])),
         problems=_problems(runs),
         samples=_samples(runs),
         settings=tables.settings(runs),
@@ -104,7 +105,7 @@ def _hash(content: str) -> str:
 
 def _tiles(runs: Sequence[RunRecord]) -> str:
     """The numbers of the best run, large."""
-    ended = [run for run in runs if run.loss is not None and not run.diverged]
+    ended = [run for run in runs if run.loss is not None and not run.cut_short]
     if not ended:
         return "<p>No run has been evaluated yet.</p>"
     best = min(ended, key=lambda run: run.loss or 0.0)

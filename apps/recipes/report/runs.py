@@ -11,8 +11,13 @@ from typing import Any
 from hornbook.bpe import Tokenizer
 from hornbook.nn import TransformerConfig
 
+from ..peak import read_peak
+from .memory import predicted_bytes
+from .outcomes import outcomes_in
+
 MAX_SAMPLE_CHARACTERS = 20_000
 MAX_RUNS = 200
+CUT_SHORT = ("diverged", "out of memory", "pruned")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +34,8 @@ class RunRecord:
     samples: str
     status: str
     shape: TransformerConfig | None  # as it was trained: a small text gives fewer tokens than asked for
+    predicted_bytes: int | None = None  # peak of a training step in one process, by formula
+    peak_bytes: int | None = None  # the same measured
     problems: list[str] = field(default_factory=list)
 
     def last(self, column: str) -> float | None:
@@ -36,9 +43,9 @@ class RunRecord:
         return next((value for value in reversed(self.columns.get(column, [])) if value is not None), None)
 
     @property
-    def diverged(self) -> bool:
-        """Whether it ended in numbers that are none."""
-        return self.status.startswith("diverged")
+    def cut_short(self) -> str:
+        """What ended it before its end: diverged, out of memory or pruned; empty if nothing did."""
+        return next((word for word in CUT_SHORT if self.status.startswith(word)), "")
 
     @property
     def loss(self) -> float | None:
@@ -158,6 +165,8 @@ def _read(directory: Path, name: str) -> RunRecord:
         samples=_samples(directory / "samples.txt", problems),
         status=_status(directory, results, columns, settings, shape),
         shape=shape,
+        predicted_bytes=predicted_bytes(experiment, shape, about if isinstance(about, dict) else {}),
+        peak_bytes=read_peak(directory),
         problems=problems,
     )
 
@@ -223,11 +232,14 @@ def _status(
         loss = _number(results.get("val_loss"))
         guessing = loss is not None and shape is not None and loss >= math.log(shape.vocab_size)
         return "no better than guessing" if guessing else "finished"
+    outcome = outcomes_in(directory.parent).get(directory.name, "")
     steps = [step for step in columns.get("step", []) if step is not None]
     at = f"step {steps[-1]:,.0f}" if steps else "the start"
     skipped = settings.get("loop.max_skipped_steps", 0)
     if isinstance(skipped, int) and _num_lines(directory / "bad_steps.jsonl") > skipped:
         return f"diverged at {at}"
+    if outcome in CUT_SHORT:
+        return f"{outcome} at {at}"
     num_steps = settings.get("loop.num_steps")
     return f"at {at} of {num_steps:,}" if isinstance(num_steps, int) else f"at {at}"
 

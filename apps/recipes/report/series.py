@@ -29,9 +29,9 @@ def against(runs: Sequence[RunRecord]) -> dict[str, Any] | None:
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return None
     points = [
-        {"run": index, "x": value, "y": None if _failed(run) else _round(run.loss)}
+        {"run": index, "x": value, "y": None if fate(run) else _round(run.loss), "fate": fate(run)}
         for index, (run, value) in enumerate(zip(runs, values, strict=True))
-        if run.loss is not None or run.diverged
+        if run.loss is not None or run.cut_short
     ]
     return {"field": names[0], "points": points}
 
@@ -41,9 +41,12 @@ def first_loss(run: RunRecord) -> float:
     return next((loss for loss in run.columns.get("train_loss", []) if loss is not None), math.inf)
 
 
-def _failed(run: RunRecord) -> bool:
-    """Whether a run diverged, or ended no better than it began: clipping keeps its numbers finite."""
-    return run.diverged or (run.loss or 0.0) > first_loss(run)
+def fate(run: RunRecord) -> str:
+    """Return why a run has no final loss to compare: diverged, out of memory, pruned; empty, if it has one.
+
+    One that ended no better than it began has diverged, too: clipping keeps its numbers finite.
+    """
+    return run.cut_short or ("diverged" if (run.loss or 0.0) > first_loss(run) else "")
 
 
 # What a sweep scales along with what it sweeps, and what only tells repetitions apart.
@@ -68,7 +71,7 @@ def _run(run: RunRecord) -> dict[str, Any]:
                 {axis: [numbers[index] for index in there] for axis, numbers in axes.items()},
                 [values[index] for index in there],
             )
-    return {"name": run.name, "series": series, "diverged": run.diverged}
+    return {"name": run.name, "series": series, "fate": run.cut_short}
 
 
 def _thinned(axes: dict[str, list[float | None]], values: Sequence[float | None]) -> dict[str, Any]:

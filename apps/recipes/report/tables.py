@@ -1,10 +1,11 @@
 """The tables of a report as HTML; every word from a run is escaped here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 from hornbook.accounting import (
+    format_bytes,
     format_count,
     format_flops,
     format_seconds,
@@ -46,8 +47,13 @@ def table(
     )
 
 
-def summary(runs: Sequence[RunRecord]) -> str:
-    """One line a run: what came out, at what cost, and in what the runs differ."""
+def summary(runs: Sequence[RunRecord], left_nothing: Mapping[str, str]) -> str:
+    """One line a run: what came out, at what cost, and in what the runs differ.
+
+    Args:
+        runs: What is shown.
+        left_nothing: How runs ended that have no directory, by name.
+    """
     changed = differing(runs)[:8]
     head = [
         "run",
@@ -61,7 +67,7 @@ def summary(runs: Sequence[RunRecord]) -> str:
         "tokens/s",
     ]
     head += [escape(name.rsplit(".", 1)[-1]) for name in changed]
-    finished = [run.loss for run in runs if not run.diverged and run.loss is not None]
+    finished = [run.loss for run in runs if not run.cut_short and run.loss is not None]
     rows = []
     for index, run in enumerate(runs):
         best = len(runs) > 1 and run.loss is not None and finished and run.loss == min(finished)
@@ -70,7 +76,7 @@ def summary(runs: Sequence[RunRecord]) -> str:
             [
                 f'<span class="dot c{index}"></span>{escape(run.name)}',
                 escape(run.status),
-                f"<strong>{loss}</strong>" if best and not run.diverged else loss,
+                f"<strong>{loss}</strong>" if best and not run.cut_short else loss,
                 _cell(run.results.get("perplexity"), 2),
                 _cell(run.results.get("bits_per_byte") or run.last("bits_per_byte"), 4),
                 _NONE if run.shape is None else format_count(num_parameters(run.shape)),
@@ -80,6 +86,9 @@ def summary(runs: Sequence[RunRecord]) -> str:
                 *(escape(shown(run.settings.get(name))) for name in changed),
             ]
         )
+    rows += [
+        [escape(name), escape(status), *[_NONE] * (len(head) - 2)] for name, status in left_nothing.items()
+    ]
     return table(head, rows, numbers_from=2, name="sortable")
 
 
@@ -102,7 +111,7 @@ def settings(runs: Sequence[RunRecord]) -> str:
 
 
 def accounting(runs: Sequence[RunRecord]) -> str:
-    """Parameters and operations of each shape, by formula, and how much of it a second was done."""
+    """Parameters, operations and memory of each shape, by formula, and what was measured of them."""
     shapes = list(dict.fromkeys(run.shape for run in runs if run.shape is not None))
     parts = []
     for shape in shapes:
@@ -114,11 +123,6 @@ def accounting(runs: Sequence[RunRecord]) -> str:
         operations = [
             [escape(row.operation), escape(row.formula), format_flops(row.flops), f"{row.share:.1%}"]
             for row in forward_ledger(shape)
-        ]
-        speeds = [
-            [escape(run.name), format_flops(flops), _seconds(time), f"{format_flops(int(flops / time))}/s"]
-            for run in users
-            if (flops := _flops(run)) and (time := run.last("wallclock_time"))
         ]
         parts += [
             f"<h3>{format_count(num_parameters(shape))} parameters</h3>",
@@ -133,8 +137,15 @@ def accounting(runs: Sequence[RunRecord]) -> str:
             ),
             table(["operation", "formula", "forward", "share"], operations, numbers_from=2),
         ]
-        if speeds:
-            parts.append(table(["run", "training", "time", "speed"], speeds, numbers_from=1))
+        head = ["run", "training", "time", "speed", "memory, by formula", "measured"]
+        parts += [
+            table(head, [_work(run) for run in users], numbers_from=1),
+            _note(
+                "Memory by formula: the most that the tensors of a step take in one process, uncompiled. "
+                "Measured: the most that training took, of a GPU in tensors; else of the process beyond what "
+                "it had before, with what the allocator keeps for itself and without files that are mapped."
+            ),
+        ]
     return "".join(parts) or "<p>The shape of no model is known.</p>"
 
 
@@ -183,6 +194,14 @@ def _note(text: str) -> str:
 
 def _code(name: str) -> str:
     return f"<code>{escape(name)}</code>"
+
+
+def _work(run: RunRecord) -> list[str]:
+    """What a run has done, how fast, and in how much memory."""
+    flops, time = _flops(run), run.last("wallclock_time")
+    speed = f"{format_flops(int(flops / time))}/s" if flops and time else _NONE
+    memory = [_NONE if size is None else format_bytes(size) for size in (run.predicted_bytes, run.peak_bytes)]
+    return [escape(run.name), format_flops(flops) if flops else _NONE, _seconds(time), speed, *memory]
 
 
 def _flops(run: RunRecord) -> int:
