@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -100,3 +102,17 @@ def test_memory_is_that_of_the_heads_of_keys() -> None:
     cache.extend(5)
     assert cache.layers[0].keys.shape == (3, EVERYTHING.kv_heads, 5, EVERYTHING.head_dim)
     assert cache.layers[0].values.dtype == torch.bfloat16
+
+
+def test_a_cache_of_another_shape_is_refused_by_both() -> None:
+    config = TransformerConfig(
+        vocab_size=20, context_length=8, num_layers=1, d_model=16, num_heads=2, d_ff=24
+    )
+    model = TransformerLM(config)
+    ids = torch.zeros(2, 3, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"= \(1, 2, 8\), got keys of \(2, 2, 8\)"):
+        model(ids, cache=KVCache(config, num_rows=1))
+    with pytest.raises(ValueError, match=r"= \(2, 4, 4\), got keys of \(2, 2, 8\)"):
+        model(ids, cache=KVCache(replace(config, num_heads=4), num_rows=2))
+    with pytest.raises(ValueError, match="num_rows must be positive, got 0"):
+        KVCache(config, num_rows=0)

@@ -257,6 +257,8 @@ def test_bad_arguments_are_refused_by_the_call(
 def test_arguments_of_the_wrong_kind_are_refused_by_name(model: TransformerLM) -> None:
     with pytest.raises(TypeError, match=r"sampling must be a Sampling, got {'top_k': 1} of type dict"):
         generate(model, [1], max_tokens=1, sampling={"top_k": 1})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="model must be a TransformerLM, got a str"):
+        generate("runs/model", [1], max_tokens=1)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="prompts must be a list, one entry for each text, got <generator"):
         generate_batch(model, ([i] for i in range(3)), max_tokens=1)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="seeds must be a list, one entry for each text, got 1"):

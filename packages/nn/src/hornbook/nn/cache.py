@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ._checks import check_positive_int
 from .config import TransformerConfig
 
 
@@ -57,9 +58,16 @@ class LayerCache:
             value: The new values.
 
         Raises:
-            ValueError: If there is no room.
+            ValueError: If there is no room, or they are of other rows, heads or sizes.
         """
-        seq = key.shape[2]
+        rows, heads, seq, size = key.shape
+        made_for = (*self._keys.shape[:2], self._keys.shape[3])
+        if (rows, heads, size) != made_for:
+            msg = (
+                f"a cache is made for (rows, heads, size of a head) = {made_for}, got keys of "
+                f"{(rows, heads, size)}: make one for this model and this number of texts"
+            )
+            raise ValueError(msg)
         self.extend(seq)
         self._keys.narrow(2, self._end - seq, seq).copy_(key)
         self._values.narrow(2, self._end - seq, seq).copy_(value)
@@ -107,6 +115,10 @@ class KVCache:
         device: Of the model.
         dtype: Of its keys and values; bfloat16 takes half the memory of float32.
 
+    Raises:
+        TypeError: If a number is not an integer.
+        ValueError: If it is not positive.
+
     Example:
         >>> from hornbook.nn import TransformerLM
         >>> config = TransformerConfig(
@@ -131,6 +143,8 @@ class KVCache:
         dtype: torch.dtype | None = None,
     ) -> None:
         capacity = config.context_length if capacity is None else capacity
+        check_positive_int("num_rows", num_rows)
+        check_positive_int("capacity", capacity)
         shape = (num_rows, config.kv_heads, capacity, config.head_dim)
         self.layers = [
             LayerCache(*(torch.zeros(shape, device=device, dtype=dtype) for _ in range(2)))

@@ -61,6 +61,9 @@ class Generation(Iterator[list[int | None]]):
         stop_ids: Sequence[int] = (),
         seeds: Sequence[int] | None = None,
     ) -> None:
+        if not isinstance(model, TransformerLM):
+            msg = f"model must be a TransformerLM, got a {type(model).__name__}"
+            raise TypeError(msg)
         if not isinstance(sampling, Sampling):
             msg = f"sampling must be a Sampling, got {sampling!r} of type {type(sampling).__name__}"
             raise TypeError(msg)
