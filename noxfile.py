@@ -127,7 +127,7 @@ def openai(session: nox.Session) -> None:
 
 @nox.session
 def accounting(session: nox.Session) -> None:
-    """Compare accounting with running models on 300 shapes, and the largest batches of GPT-2 XL. An hour.
+    """Compare accounting with running models on 300 shapes, and the largest batches of GPT-2 XL. Minutes.
 
     Prints the errors of the peaks. Arguments go to pytest.
     """

@@ -135,3 +135,22 @@ def test_bytes_are_read_and_written_in_tens_and_in_twos() -> None:
     for wrong in ("80", "GB", "80 gigabytes", "-3GB", "0GB", "nanGB"):
         with pytest.raises(ValueError, match="bytes"):
             parse_bytes(wrong)
+
+
+def test_a_budget_of_any_size_is_answered_and_layers_without_end_are_refused() -> None:
+    largest = max_batch_size(TINYSTORIES, 10**18)
+    assert training_memory(TINYSTORIES, batch_size=largest).peak_bytes <= 10**18
+    assert training_memory(TINYSTORIES, batch_size=largest + 1).peak_bytes > 10**18
+    deep = replace(TINYSTORIES, num_layers=10**9)
+    with pytest.raises(ValueError, match="of 10,000 at most, got num_layers 1,000,000,000"):
+        training_memory(deep)
+
+
+def test_chunks_between_count_as_if_each_were_walked_through() -> None:
+    # From the third on, one more only adds its part of the gradient of the input.
+    def forward(tokens: int) -> int:
+        shape = replace(TINYSTORIES, context_length=tokens, num_layers=1, position="none")
+        return training_memory(shape, StepSettings(chunk_tokens=64)).peaks["forward"]
+
+    more = [forward(64 * chunks + 3) - forward(64 * (chunks - 1) + 3) for chunks in range(3, 9)]
+    assert len(set(more)) == 1

@@ -118,7 +118,10 @@ def chunked_loss(model: Model, x: Value, *, chunk_tokens: int, softcap: bool) ->
     pieces = []
     grad_weight: Storage | None = None
     logits = slope = exps = slopes = None
-    for size in _chunks(tape.value("T"), chunk_tokens):
+    sizes, tokens_between = _chunks(tape.value("T"), chunk_tokens)
+    for index, size in enumerate(sizes):
+        if index == 2:
+            pieces.append(tape.new(f"{width}·{tokens_between}·d"))
         numbers = f"{size}·V"
         logits = _logits(model, room, numbers, softcap=softcap)
         if softcap:
@@ -150,12 +153,11 @@ def chunked_loss(model: Model, x: Value, *, chunk_tokens: int, softcap: bool) ->
     return Value(tape.new("4"), 4, tape.record([x.node, leaf], backward, kept))
 
 
-def _chunks(num_tokens: int, chunk_tokens: int) -> list[int]:
-    """Tokens of each chunk."""
-    sizes = [chunk_tokens] * (num_tokens // chunk_tokens)
-    if num_tokens % chunk_tokens:
-        sizes.append(num_tokens % chunk_tokens)
-    return sizes
+def _chunks(num_tokens: int, chunk_tokens: int) -> tuple[list[int], int]:
+    """Tokens of the first two chunks and the last ones, and of all between, which are as the second is."""
+    full, rest = divmod(num_tokens, chunk_tokens)
+    between = max(0, full - 4)
+    return [chunk_tokens] * (full - between) + ([rest] if rest else []), between * chunk_tokens
 
 
 def _logits(model: Model, room: Storage, numbers: str, *, softcap: bool) -> Storage:

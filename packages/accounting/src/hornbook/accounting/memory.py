@@ -22,6 +22,8 @@ Precision: TypeAlias = Literal["fp32", "bf16"]
 MemoryPhase: TypeAlias = Literal["forward", "backward", "optimizer"]
 
 
+MOST_LAYERS = 10_000  # far more than anybody trains; they take a second
+
 _SWITCHES = ("checkpointing", "logit_softcap", "muon_in_bf16", "optimizer_copies", "weight_average")
 
 
@@ -183,6 +185,10 @@ def training_memory(
         (1122041856, 1469630976, 'backward')
     """
     shape, symbols = step_symbols(shape, batch_size, sequence_length)
+    if shape.num_layers > MOST_LAYERS:
+        layers = f"of {MOST_LAYERS:,} at most, got num_layers {shape.num_layers:,}"
+        msg = f"memory is computed layer by layer, {layers}"
+        raise ValueError(msg)
     if (missing := missing_layer(shape)) is not None:
         msg = (
             f"memory is that of hornbook.nn, which has no {missing}: ask about a shape without it, or "
