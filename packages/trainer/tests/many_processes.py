@@ -15,12 +15,20 @@ _CONTEXT.set_forkserver_preload(
 )
 
 
+def new_store() -> TCPStore:
+    """As torchrun has it: outside of the processes, so that it outlives any."""
+    return TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60))
+
+
 def in_processes(
-    size: int, work: Callable[..., Any], *arguments: Any, exit_codes: list[int] | None = None
+    size: int,
+    work: Callable[..., Any],
+    *arguments: Any,
+    exit_codes: list[int] | None = None,
+    store: TCPStore | None = None,
 ) -> list[Any]:
     """Call a function in as many processes, with the arguments; return what each returned, by rank."""
-    # As torchrun does it: the store is outside of the processes, so that it outlives any.
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60))
+    store = store or new_store()
     results = [_CONTEXT.SimpleQueue() for _ in range(size)]
     processes = [
         _CONTEXT.Process(

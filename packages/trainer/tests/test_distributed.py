@@ -1,7 +1,10 @@
+import time
+
 import pytest
 
 from hornbook.trainer import World, joined_world
 from hornbook.trainer.distributed import asked_for_processes
+from many_processes import in_processes, new_store
 
 
 def test_a_batch_that_cannot_be_shared_is_refused_with_both_numbers() -> None:
@@ -46,3 +49,20 @@ def test_a_device_that_cannot_be_shared_out_is_refused(
         monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=reason), joined_world(device):
         pass
+
+
+def heard_from_rank_0(start: str) -> str:
+    """What each process hears, where rank 0 thinks about it for a while."""
+
+    def think() -> str:
+        time.sleep(0.3)
+        return start
+
+    with joined_world("cpu") as world:
+        return world.on_main(think)
+
+
+def test_processes_that_are_started_anew_hear_nothing_of_the_start_before() -> None:
+    store = new_store()  # torchrun's, which outlives the processes
+    for start in ("first", "second"):
+        assert in_processes(2, heard_from_rank_0, start, store=store) == [start, start]

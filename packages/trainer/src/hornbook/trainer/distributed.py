@@ -211,12 +211,36 @@ def joined_world(device: torch.device | str) -> Iterator[World]:
         return
     rank, size, local_rank = place
     device = _device_of(device, local_rank)
-    store, _, _ = next(rendezvous("env://"))
+    store = _of_this_start(next(rendezvous("env://"))[0], rank, size)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=PrefixStore("group", store), rank=rank, world_size=size)
     yield World(rank=rank, size=size, local_rank=local_rank, device=device, store=store)
     # Not after an error: the others may be gone, and NCCL would wait for them.
     dist.destroy_process_group()
+
+
+def _of_this_start(store: Store, rank: int, size: int) -> Store:
+    """Return a part of the store into which no earlier start of these processes has written.
+
+    torchrun's store outlives the processes that `--max-restarts` starts anew, and the next ones would take
+    what is left there for an answer to them. Nothing in their environment tells one start from another on all
+    machines: torchrun counts restarts on each by itself. So each makes up a name, which only rank 0 of the
+    same start can answer.
+    """
+    own = os.urandom(8).hex()
+    if rank:
+        store.set(f"start/{rank}", own)
+        name = store.get(f"answer/{own}").decode()
+        store.set(f"{name}/{rank}", "heard")
+        return PrefixStore(name, store)
+    others = list(range(1, size))
+    while others:
+        for other in others:
+            name = store.get(f"start/{other}").decode()  # of an earlier start, until it has come
+            store.set(f"answer/{name}", own)
+        others = [other for other in others if not store.check([f"{own}/{other}"])]
+        time.sleep(_POLL_SECONDS)
+    return PrefixStore(own, store)
 
 
 def _device_of(device: torch.device, local_rank: int) -> torch.device:
