@@ -1,6 +1,7 @@
 """What a run keeps: which checkpoint is the newest, which stay, and saving beside the training."""
 
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -48,6 +49,19 @@ def test_a_latest_that_names_nothing_is_told_and_the_newest_is_used(
     assert restored.step == 1
     assert f"{tmp_path / 'latest'} not used" in caplog.text
     assert checkpoints.latest() == restored.path
+
+
+def test_a_checkpoint_that_somebody_has_moved_and_left_a_link_for_stays_where_it_is(tmp_path: Path) -> None:
+    checkpoints, moved = Checkpoints(tmp_path / "here"), tmp_path / "moved"
+    for again in (3, 1):  # what is pruned, and what is written again, is the link
+        for step in (1, 2):
+            checkpoints.save(step, *trained(0), wallclock_seconds=0.0)
+        checkpoints.path_of(1).rename(moved)
+        checkpoints.path_of(1).symlink_to(moved)
+        checkpoints.save(again, *trained(0), wallclock_seconds=0.0)
+        verify_checkpoint(moved)
+        shutil.rmtree(moved)
+        assert not any(path.is_symlink() for path in checkpoints.directory.iterdir())
 
 
 def test_a_latest_that_is_missing_is_written_anew(tmp_path: Path) -> None:

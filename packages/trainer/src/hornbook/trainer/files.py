@@ -103,14 +103,22 @@ def atomic_directory(path: Path, *, needed_bytes: int | None = None, replace: bo
             raise
         sync_directory(path.parent)
         if before is not None:
-            shutil.rmtree(before)
+            delete(before)
 
 
 def remove_directory(path: Path) -> None:
     """Delete a directory; a kill leaves all of it, or nothing under its name."""
     before = _move_aside(path)
     if before is not None:
-        shutil.rmtree(before)
+        delete(before)
+
+
+def delete(path: Path) -> None:
+    """Delete a directory with all in it, a file, or a link, but not what it leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _move_aside(path: Path) -> Path | None:

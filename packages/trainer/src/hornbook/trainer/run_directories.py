@@ -1,14 +1,13 @@
 """The directory of a run: one configuration, one process at a time."""
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from .configuration import as_json, first_difference
-from .files import atomic_file, is_leftover, made_directory, remove_leftovers
+from .files import atomic_file, delete, is_leftover, made_directory, remove_leftovers
 from .run_lock import RunDirectoryError, held, is_lock
 from .strict_json import parse_object
 
@@ -109,7 +108,4 @@ def run_directory(
 
 def _empty(directory: Path) -> None:
     for path in directory.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        delete(path)
