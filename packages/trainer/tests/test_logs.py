@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from hornbook.trainer import COLUMNS, CsvSink, Row, read_rows
+from hornbook.trainer import COLUMNS, CsvSink, JsonLinesSink, Row, read_rows
 
 
 def row(step: int) -> Row:
@@ -66,6 +66,22 @@ def test_a_file_from_before_a_column_was_added_is_gone_on_with(tmp_path: Path) -
     assert path.read_text().splitlines()[0] == ",".join(COLUMNS)
     assert (first[0], second[0], first[-1]) == ("1", "2", "")
     assert len(first) == len(second) == len(COLUMNS)
+
+
+@pytest.mark.parametrize("kind", [CsvSink, JsonLinesSink])
+@pytest.mark.parametrize("edited", [b"\n", b"x,1\n", b"{}\n", b"[1]\n", b'{"step": \n', b"\xff\xfe\n"])
+def test_a_line_that_an_edit_has_spoilt_is_named_and_nothing_is_lost(
+    tmp_path: Path, kind: type[CsvSink | JsonLinesSink], edited: bytes
+) -> None:
+    path = tmp_path / "metrics"
+    sink = kind(path)
+    sink.start(0)
+    sink.log(row(1))
+    sink.close()
+    path.write_bytes(spoilt := path.read_bytes() + edited)
+    with pytest.raises(ValueError, match=f"{path} (has a line that tells no step|is not the text).* mend it"):
+        kind(path).start(1)
+    assert path.read_bytes() == spoilt
 
 
 def test_logging_before_the_start_is_a_mistake_that_is_told(tmp_path: Path) -> None:

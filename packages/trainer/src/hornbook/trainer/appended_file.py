@@ -1,16 +1,40 @@
 """A file that grows by lines, each handed to the system at once: a killed process loses none."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from .files import atomic_file, named_when_full
+
+Line = TypeVar("Line")
 
 
 def whole_lines(path: Path) -> list[str]:
     """Return the lines of such a file, without their ends and without a last one that was cut by a kill."""
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        msg = f"{path} is not the text that was written: {error}; mend it, or move it away"
+        raise ValueError(msg) from error
     return text[: text.rfind("\n") + 1].splitlines()
+
+
+def up_to(step: int, lines: Iterable[Line], step_of: Callable[[Line], int], path: Path) -> list[Line]:
+    """Return the lines of a log that are of steps up to this one.
+
+    Raises:
+        ValueError: If a line tells no step, as after an edit by hand; file and line are named.
+    """
+    kept = []
+    for line in lines:
+        try:
+            if step_of(line) <= step:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError) as error:
+            msg = f"{path} has a line that tells no step, {str(line)[:100]!r}: mend it, or move the file away"
+            raise ValueError(msg) from error
+    return kept
 
 
 class AppendedFile:

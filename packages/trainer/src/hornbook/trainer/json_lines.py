@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .appended_file import AppendedFile, whole_lines
+from .appended_file import AppendedFile, up_to, whole_lines
 from .evaluation import Evaluation
 from .logs import Row
 
@@ -41,7 +41,7 @@ class JsonLinesSink:
     def start(self, step: int) -> None:
         """Keep the whole lines up to `step` and open the file behind them."""
         lines = whole_lines(self._path) if self._path.exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        kept = up_to(step, lines, lambda line: int(json.loads(line)["step"]), self._path)
         self._file = AppendedFile(self._path, kept)
 
     def log(self, row: Row) -> None:

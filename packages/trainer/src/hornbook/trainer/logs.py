@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from .appended_file import AppendedFile, whole_lines
+from .appended_file import AppendedFile, up_to, whole_lines
 from .evaluation import Evaluation
 
 
@@ -65,7 +65,8 @@ class CsvSink:
 
     def start(self, step: int) -> None:
         """Keep the whole lines up to `step` and open the file behind them."""
-        kept = [line for line in read_rows(self._path) if int(line[0]) <= step] if self._path.exists() else []
+        rows = read_rows(self._path) if self._path.exists() else []
+        kept = up_to(step, rows, lambda row: int(row[0]), self._path)
         self._file = AppendedFile(self._path, map(_csv, (COLUMNS, *kept)))
 
     def log(self, row: Row) -> None:
