@@ -31,10 +31,14 @@ def fresh(task: str, *arguments: object, num_threads: int = 1) -> Measured:
         arguments: Numbers and strings; a path counts as a string.
         num_threads: For the peers, which are told by the environment.
     """
-    environment = {
+    environment = os.environ | {
         "RAYON_NUM_THREADS": str(num_threads),
         "TOKENIZERS_PARALLELISM": str(num_threads > 1).lower(),
+        # Nobody here multiplies matrices, but numpy's BLAS has threads that spin for a while after the start.
+        "OPENBLAS_NUM_THREADS": "1",
     }
+    # Else what is imported during the call would be compiled and counted each time.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryDirectory() as name:
         answer = Path(name) / "answer.json"
         script = str(Path(__file__).with_name("tasks.py"))
@@ -45,9 +49,7 @@ def fresh(task: str, *arguments: object, num_threads: int = 1) -> Measured:
             task,
             *(json.dumps(a, default=str) for a in arguments),
         ]
-        done = subprocess.run(
-            command, env=os.environ | environment, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(f"{task}{arguments} failed ({done.returncode}):\n{done.stderr[-2000:]}")
         return Measured(**json.loads(answer.read_text(encoding="utf-8")))

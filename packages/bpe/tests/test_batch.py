@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hornbook.bpe.cuts import BLOCK_BYTES
+from hornbook.bpe.batch import PIECE_BYTES
 from hornbook.bpe.encoders import EncoderPool
 from hornbook.bpe.special import SpecialTokens
 from tokenizers_made import FRAGMENTS, SPECIALS, each_engine, trained
@@ -26,7 +26,7 @@ def test_a_long_text_of_a_batch_is_shared_out_in_pieces(monkeypatch: pytest.Monk
     draw = random.Random(3)
     long = "".join(draw.choices([*FRAGMENTS, *SPECIALS], k=400_000))
     batch = trained().encode_batch(["the ", long, "", long.encode(), "cat"], num_threads=2)
-    assert max(sizes) < 2 * BLOCK_BYTES < len(long)
+    assert max(sizes) < 2 * PIECE_BYTES < len(long)
     assert batch[1] == batch[3] == trained().encode(long)
     assert (batch[0], batch[2], batch[4]) == (trained().encode("the "), [], trained().encode("cat"))
     broken = long.encode() + b" \xff"

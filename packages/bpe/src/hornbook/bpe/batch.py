@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
 from .arguments import check_choice, check_iterable, check_num_threads
-from .cuts import BLOCK_BYTES, SafeCuts, byte_blocks
+from .cuts import SafeCuts, byte_blocks
 from .encoders import TextEncoder, utf8_of
 from .special import SpecialTokens
 from .threads import ordered_map
@@ -12,6 +12,8 @@ from .threads import ordered_map
 # So much makes a piece of work for a thread, and of the shortest texts so many.
 _GROUP_BYTES = 1 << 16
 _GROUP_PIECES = 1 << 12
+# Longer texts are cut in pieces of about this size.
+PIECE_BYTES = 1 << 18
 
 _Piece = tuple[int, int, bytes]
 """Number of the text, how many bytes of it come before, and the piece."""
@@ -61,11 +63,11 @@ def _pieces(texts: Iterable[str | bytes], cuts: SafeCuts) -> Iterator[_Piece]:
             data = utf8_of(text)
         except (TypeError, ValueError) as error:
             raise _named(error, index) from None
-        if len(data) <= BLOCK_BYTES:
+        if len(data) <= PIECE_BYTES:
             yield index, 0, data
             continue
         offset = 0
-        for block in byte_blocks([data], cuts):
+        for block in byte_blocks([data], cuts, PIECE_BYTES):
             yield index, offset, block
             offset += len(block)
 

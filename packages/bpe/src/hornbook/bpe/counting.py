@@ -58,7 +58,7 @@ def count_pretokens(
     threads = check_num_threads(num_threads)
     check_progress(progress)
     counters, num_bytes = count_source(open_source(input_path), specials, found, threads, progress)
-    return PretokenCounts(found.key, specials, *in_order(counters, threads), num_bytes)
+    return PretokenCounts.from_sorted(found.key, specials, in_order(counters, threads), num_bytes)
 
 
 def count_source(
@@ -72,8 +72,8 @@ def count_source(
 ) -> tuple[list[engine.Counter], int]:
     """Counters that have counted the text together, and the number of bytes of text.
 
-    The text is read in the caller's thread. Each thread has a counter of its own; when one is so large that
-    several of them would take memory that matters, it is added to another.
+    Each thread has a counter of its own; when one is so large that several of them would take memory that
+    matters, it is added to another.
     """
     specials = SpecialTokens(dict.fromkeys(special_tokens, 0))
     idle = [engine.new_counter(pattern, specials)]
@@ -101,7 +101,7 @@ def count_source(
     blocks = source.blocks(SafeCuts(pattern, special_tokens), block_bytes)
     with closing(ordered_map(count, blocks, num_threads)) as counted:
         for block in counted:
-            num_bytes += len(block.text)
+            num_bytes += block.size
             if progress is not None:
                 progress("count", block.done, source.total)
     return (idle if total is None else [*idle, total]), num_bytes

@@ -78,7 +78,20 @@ class PretokenCounts:
         for part in parts:
             counter.add_counts(part)
         counter.sort()
-        return cls(pattern, special_tokens, *counter.sorted_result([]), num_bytes)
+        return cls.from_sorted(pattern, special_tokens, counter.sorted_result([]), num_bytes)
+
+    @classmethod
+    def from_sorted(
+        cls, pattern: str, special_tokens: list[str], packed: PackedCounts, num_bytes: int
+    ) -> Self:
+        """Counts as a counter sorted them: what is sound already isn't checked again."""
+        for array in packed:
+            array.flags.writeable = False
+        fields = {"pattern": pattern, "special_tokens": list(special_tokens), "num_bytes": num_bytes}
+        counts = object.__new__(cls)
+        for name, value in (fields | packed._asdict()).items():
+            object.__setattr__(counts, name, value)
+        return counts
 
     @property
     def packed(self) -> PackedCounts:

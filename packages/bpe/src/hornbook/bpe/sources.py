@@ -10,11 +10,13 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property, partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
+from typing import BinaryIO, Protocol, TypeVar, cast, runtime_checkable
 
 from .arguments import check_path
 from .cuts import BLOCK_BYTES, SafeCuts, byte_blocks
+from .stretches import FileStretches, check_whole
 
 _Result = TypeVar("_Result")
 
@@ -31,13 +33,32 @@ InputPath = str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | Readable
 """What `open_source` takes."""
 
 
-class Block(NamedTuple):
-    """A stretch of one text that ends at a safe cut."""
+class Block:
+    """A stretch of one text that ends at a safe cut.
 
-    text: bytes
-    name: str  # of the text it comes from
-    offset: int  # in bytes of that text; a new text begins where it is 0
-    done: int  # bytes of the source read so far, for progress
+    Args:
+        read: Gives the text; called once, when it is asked for, by whichever thread works on it.
+        size: In bytes.
+        name: Of the text it comes from.
+        offset: In bytes of that text; a new text begins where it is 0.
+        done: Bytes of the source before the end of this block, for progress.
+    """
+
+    def __init__(self, read: Callable[[], bytes], size: int, name: str, offset: int, done: int) -> None:
+        self._read = read
+        self.size = size
+        self.name = name
+        self.offset = offset
+        self.done = done
+
+    @cached_property
+    def text(self) -> bytes:
+        """The text.
+
+        Raises:
+            ValueError: If its file was cut short meanwhile.
+        """
+        return self._read()
 
     def give(self, work: Callable[[bytes], _Result]) -> _Result:
         """What `work` makes of the text.
@@ -80,11 +101,12 @@ class Source:
         done = 0
         for text in self._texts:
             offset = 0
-            for block in byte_blocks(text.chunks(), cuts, size):
+            for num_bytes, read in text.stretches(cuts, size):
                 now = done + text.position
                 # A file may have grown since its size was taken.
-                yield Block(block, text.name, offset, now if self.total is None else min(now, self.total))
-                offset += len(block)
+                now = now if self.total is None else min(now, self.total)
+                yield Block(read, num_bytes, text.name, offset, now)
+                offset += num_bytes
             done += text.position
 
 
@@ -154,7 +176,7 @@ def _descriptors(file: object) -> list[int]:
         return []
 
 
-class _Text(Protocol):
+class _Text:
     """One text of a source."""
 
     name: str
@@ -162,9 +184,15 @@ class _Text(Protocol):
 
     def chunks(self) -> Iterator[bytes]:
         """The text; chunks may end anywhere."""
+        raise NotImplementedError
+
+    def stretches(self, cuts: SafeCuts, size: int) -> Iterator[tuple[int, Callable[[], bytes]]]:
+        """Stretches of about `size` bytes that end at safe cuts: how long each is, and what gives it."""
+        for block in byte_blocks(self.chunks(), cuts, size):
+            yield len(block), partial(bytes, block)
 
 
-class _Strings:
+class _Strings(_Text):
     """Strings of the caller, pieces of one text."""
 
     def __init__(self, name: str, strings: Iterable[str]) -> None:
@@ -184,7 +212,7 @@ class _Strings:
             yield chunk
 
 
-class _Stream:
+class _Stream(_Text):
     """An open file of bytes or text, of which nothing but `read` is asked."""
 
     def __init__(self, name: str, file: Readable) -> None:
@@ -213,7 +241,7 @@ def _encode(name: str, string: str, num_characters: int) -> bytes:
         raise ValueError(msg) from None
 
 
-class _File:
+class _File(_Text):
     """A file on disk, decompressed if its suffix says so."""
 
     def __init__(self, path: Path) -> None:
@@ -234,10 +262,19 @@ class _File:
                 except _DamagedError as error:
                     msg = f"{self.name} is not whole: {error}; fetch or compress it again"
                     raise ValueError(msg) from error
-        if self.position < size:
-            change = f"it had {size} bytes, now {self.position}"
-            msg = f"{self.name} was cut short while it was being read: {change}"
-            raise ValueError(msg)
+        check_whole(self.name, size, self.position)
+
+    def stretches(self, cuts: SafeCuts, size: int) -> Iterator[tuple[int, Callable[[], bytes]]]:
+        # Of a plain file only the ends of stretches are read now, and each stretch by the thread that works
+        # on it: no text is copied or handed from one processor to another.
+        is_plain = self._path.suffix.lower() not in _DECOMPRESSORS and hasattr(os, "pread")
+        if not is_plain or not self._path.is_file() or self._path.stat().st_size == 0:  # as in /proc
+            yield from super().stretches(cuts, size)
+            return
+        file = FileStretches(self._path)
+        for begin, end in file.places(cuts, size):
+            self.position = end
+            yield end - begin, partial(file.read, begin, end)
 
     def _read(self, file: BinaryIO, size: int) -> Iterator[bytes]:
         while chunk := file.read(size):
