@@ -3,10 +3,14 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hornbook.accounting.__main__ import make_parser, make_question, make_shape, report
+from hornbook.accounting.__main__ import joined, make_parser, make_question, make_shape, report, show
 
 from .console import say
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def account(description: str, arguments: Sequence[str]) -> int:
@@ -19,7 +23,7 @@ def account(description: str, arguments: Sequence[str]) -> int:
     Raises:
         ValueError: On flags that can't be used.
     """
-    args = _parser(description).parse_args(arguments)
+    args = _parser(description).parse_args(joined(arguments))
     if args.plots is not None and args.preset is None:
         msg = "--plots needs a --preset, whose name stands above them"
         raise ValueError(msg)
@@ -30,7 +34,7 @@ def account(description: str, arguments: Sequence[str]) -> int:
         return calibrate()
     if args.measure:
         args.peak_flops_per_second = _measure(args.dtype)
-    print(report(args))
+    show(report(args))
     if args.plots is not None:
         from .accounting_plots import draw_all  # here: matplotlib takes a second to import
 
@@ -41,7 +45,11 @@ def account(description: str, arguments: Sequence[str]) -> int:
 
 
 def calibrate() -> int:
-    """Print what a GPU takes besides tensors: context, libraries, the allocator's reserve.
+    """Print what CUDA takes besides a run's tensors: its context and libraries, and their workspaces.
+
+    The device's bytes in use, less those that torch's allocator has reserved, are outside of it: context and
+    libraries, and other processes. Within it, what is allocated but no tensor of ours is a workspace. What
+    the allocator has reserved and doesn't use differs from run to run, and is left out.
 
     Raises:
         ValueError: If there is no GPU.
@@ -51,15 +59,25 @@ def calibrate() -> int:
     if not torch.cuda.is_available():
         msg = "--calibrate measures what CUDA takes besides tensors: this machine has no CUDA device"
         raise ValueError(msg)
+    tensors = _multiply_on_cuda()  # named until all is counted
     free, total = torch.cuda.mem_get_info()
+    outside = total - free - torch.cuda.memory_reserved()
+    workspaces = torch.cuda.memory_allocated() - sum(tensor.nbytes for tensor in tensors)
+    say(f"{outside:,} bytes are in use outside of torch's allocator: CUDA, its libraries, other processes")
+    say(f"workspaces within it take {workspaces:,} bytes")
+    say(f"give both as --overhead {outside + workspaces}B")
+    return 0
+
+
+def _multiply_on_cuda() -> list["Tensor"]:
+    """Multiply forward and backward, so that all is loaded; return the tensors that are left."""
+    import torch
+
     side = torch.randn(4096, 4096, device="cuda", dtype=torch.bfloat16, requires_grad=True)
     (side @ side).sum().backward()  # type: ignore[no-untyped-call]
     torch.cuda.synchronize()
-    after, _ = torch.cuda.mem_get_info()
-    overhead = total - after - torch.cuda.memory_allocated()
-    say(f"besides tensors CUDA takes {overhead:,} bytes here; {total - free:,} were in use before")
-    say(f"give it as --overhead {overhead}B")
-    return 0
+    assert side.grad is not None
+    return [side, side.grad]
 
 
 def _parser(description: str) -> argparse.ArgumentParser:

@@ -55,6 +55,38 @@ def test_calibration_without_a_gpu_is_refused() -> None:
         account("", ["--calibrate"])
 
 
+def test_calibration_adds_what_is_outside_of_the_allocator_and_workspaces_within(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a GPU of made-up numbers: nothing here was run on a real one."""
+    gb = 10**9
+    in_use = {"is_available": True, "memory_reserved": 5 * gb, "memory_allocated": 3 * gb}
+    for name, value in {**in_use, "mem_get_info": (70 * gb, 80 * gb)}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    monkeypatch.setattr("recipes.account._multiply_on_cuda", list)
+    assert account("", ["--calibrate"]) == 0
+    out = capsys.readouterr()
+    assert "--overhead 8000000000B" in out.out + out.err  # 10 in use - 5 reserved + 3 that are no tensor's
+    tensor = torch.empty(2**28, device="meta")  # float32: 2^30 bytes
+    monkeypatch.setattr("recipes.account._multiply_on_cuda", lambda: [tensor])
+    assert account("", ["--calibrate"]) == 0
+    out = capsys.readouterr()
+    assert f"--overhead {8 * gb - 2**30}B" in out.out + out.err
+
+
+def test_a_calibrated_device_can_be_given_as_it_was_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    account("", ["--preset=tinystories", "--table=memory", "--overhead=8000000000B", "--format=json"])
+    assert '"overhead_bytes": 8000000000' in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU to calibrate")
+def test_calibration_of_a_gpu_is_of_the_size_of_a_context(capsys: pytest.CaptureFixture[str]) -> None:
+    assert account("", ["--calibrate"]) == 0
+    out = capsys.readouterr()
+    overhead = int((out.out + out.err).split("--overhead ")[1].split("B")[0])
+    assert 50 * 10**6 < overhead < torch.cuda.get_device_properties(0).total_memory
+
+
 def test_wrong_flags_are_one_line_and_code_2() -> None:
     for flags, message in (
         (["--preset", "gpt2-xl", "--budget", "24GB"], "10.4 GB more than the budget"),

@@ -250,3 +250,100 @@ def test_json_has_the_figures_of_the_text(capsys: pytest.CaptureFixture[str]) ->
     data = json.loads(printed(capsys, "--preset", "gpt2-xl", *run, "--format", "json"))
     assert data["figures"]["seconds"] == pytest.approx(568_819_274, abs=1)
     assert data["figures"]["parameters"] == 2_127_057_600
+
+
+@pytest.mark.parametrize(
+    ("sweep", "values"),
+    [
+        ("norm=pre,post,none", ["pre", "post", "none"]),
+        ("position=rope,none", ["rope", "none"]),
+        ("num_kv_heads=none,4", ["None", "4"]),
+        ("--tied-embeddings=true,false", ["True", "False"]),
+        ("batch-size=1,2", ["1", "2"]),
+        ("budget=1GB,80GiB", ["1GB", "80GiB"]),
+        ("overhead=1GB,2GB", ["1GB", "2GB"]),
+        ("causal_half=true,false", ["True", "False"]),
+        ("optimizer=adamw,muon", ["adamw", "muon"]),
+    ],
+)
+def test_a_sweep_goes_over_any_field_by_its_name_or_its_flags(
+    capsys: pytest.CaptureFixture[str], sweep: str, values: list[str]
+) -> None:
+    text = printed(capsys, "--preset", "tinystories", f"--sweep={sweep}", "--format", "csv")
+    _, *rows = csv.reader(io.StringIO(text))
+    assert [row[0] for row in rows] == values
+    assert len({tuple(row[1:]) for row in rows}) == len(values)  # each value says something else
+
+
+def test_a_sweep_gives_what_it_goes_over(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--preset", "tinystories", "--num-tokens", "1000000", "--format", "csv")
+    over_mfu = printed(capsys, *flags, "--hardware", "h100", "--sweep", "mfu=0.25,0.5")
+    seconds = [float(row["seconds"]) for row in csv.DictReader(io.StringIO(over_mfu))]
+    assert seconds[0] == 2 * seconds[1]
+    over_devices = printed(capsys, *flags, "--mfu", "0.5", "--sweep", "hardware=h100,h200")
+    assert [float(row["seconds"]) for row in csv.DictReader(io.StringIO(over_devices))] == [seconds[1]] * 2
+    speed = ("--hardware", "h100", "--sweep", "tokens_per_second=1e6,2e6", "--tokens-per-second", "1")
+    rows = [*csv.DictReader(io.StringIO(printed(capsys, *flags, *speed)))]
+    assert f"{float(rows[0]['MFU']):.4f}" == "0.1129" and float(rows[1]["MFU"]) == 2 * float(rows[0]["MFU"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--budget -80GB", "bytes must be more than 0 and finite, got -80000000000.0"),
+        ("--budget=", "bytes are a number and one of"),
+        ("--overhead -1GB --table memory", "bytes must be more than 0"),
+        ("--num-devices 0", "num_devices must be at least 1, got 0"),
+        ("--num-tokens 0", "num_tokens must be at least 1, got 0"),
+        ("--tokens-per-second 100", "measured against a peak: give --hardware"),
+        ("--cost-per-device-hour 2", "the price of a time: give --hardware and --mfu"),
+        ("--hardware h100 --tokens-per-second 1e9", "take 110 times the peak of H100 SXM in bf16"),
+        ("--table roofline --peak-flops-per-second 1e12", "a roofline needs bytes_per_second, got 0"),
+        ("--sweep d_model=512 --table memory", "without --table, got --table memory"),
+        ("--budget 100MB --table memory", "284 MB more than the budget of 100 MB"),
+        ("--num-layers 100000000 --table memory", "of 10,000 at most, got num_layers 100,000,000"),
+    ],
+)
+def test_what_can_not_be_meant_is_refused_in_two_lines(
+    capsys: pytest.CaptureFixture[str], flags: str, message: str
+) -> None:
+    usage, error = refusal(capsys, "--preset", "tinystories", *flags.split()).splitlines()
+    assert usage.startswith("usage: ") and message in error
+
+
+def test_a_measured_speed_is_of_the_sequences_that_were_asked_about(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    flags = ("--hardware", "h100", "--tokens-per-second", "1e6", "--preset", "tinystories")
+    assert "11.29%" in printed(capsys, *flags) and "11.29%" not in printed(
+        capsys, *flags, "--sequence-length", "16"
+    )
+
+
+def test_tokens_alone_are_a_run_too(capsys: pytest.CaptureFixture[str]) -> None:
+    for flags in (["--num-tokens", "1024000"], ["--num-steps", "4000"]):
+        text = printed(capsys, "--preset", "tinystories", *flags)
+        assert text.splitlines()[-1] == "4,000 steps: 1.02 M tokens, 114 TFLOP"
+    assert (
+        printed(capsys, "--preset", "tinystories", "--num-steps", "1").splitlines()[-1].startswith("1 step:")
+    )
+
+
+def test_latex_is_tables_and_comments(capsys: pytest.CaptureFixture[str]) -> None:
+    tables = [flag for name in SECTIONS for flag in ("--table", name)]
+    run = ("--num-steps", "10", "--mfu", "0.5", "--tokens-per-second", "1e4", "--hardware", "h100")
+    text = printed(capsys, "--preset", "gpt2-xl", *run, *tables, "--format", "latex", "--optimizer", "muon")
+    inside = False
+    for line in filter(None, text.splitlines()):
+        inside = inside or line.startswith("\\begin{tabular}")
+        assert inside or line.startswith("% ")
+        inside = inside and line != "\\end{tabular}"
+    assert text.count("\\begin{tabular}") == len(SECTIONS)
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    command = f"{sys.executable} -m hornbook.accounting --preset gpt2-xl --table training | head -1"
+    result = subprocess.run(
+        ["/bin/sh", "-c", command], capture_output=True, text=True, encoding="utf-8", check=True
+    )
+    assert result.stdout.startswith("vocab_size=") and result.stderr == ""

@@ -2,6 +2,9 @@
 
 import argparse
 import json
+import os
+import re
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Any, get_args
@@ -23,9 +26,10 @@ from . import (
     parse_bytes,
 )
 from ._arguments import NearestParser
+from ._checks import require_positive_int
 from .figures import Question, comparison, sweep
 from .hardware import Hardware
-from .reports import SECTIONS, as_data, run_line, written
+from .reports import SECTIONS, as_data, remark, run_line, written
 
 LEGEND = (
     "V vocab_size, L num_layers, d d_model, h num_heads, g num_kv_heads (None: h), k = d/h, f d_ff, "
@@ -49,6 +53,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = NearestParser(
         prog="python -m hornbook.accounting",
+        usage="%(prog)s [--preset NAME] [flags of shape, step, run and output]",
         description="Parameters, FLOPs, memory and time of a Transformer. A preset gives the shape, "
         "flags change it; without a preset, all sizes must be given.",
         epilog=EXAMPLES,
@@ -114,15 +119,23 @@ def make_question(args: argparse.Namespace, preset: str | None) -> Question:
     elif args.peak_flops_per_second is not None:
         peak = {args.dtype: args.peak_flops_per_second}
         device = Hardware(
-            name="your device", peak_flops_per_second=peak, memory_bytes=0, bytes_per_second=1, source="you"
+            name="your device", peak_flops_per_second=peak, memory_bytes=0, bytes_per_second=0, source="you"
         )
-    of_device = not {"roofline", "utilization"}.isdisjoint(args.table or ())
-    if (args.mfu is None) != (device is None) and not (of_device and device is not None):
+    swept = swept_field(args.sweep)[0] if args.sweep else None
+    of_device = {"roofline", "utilization"} & {*(args.table or ())} or args.tokens_per_second is not None
+    has_device, has_mfu = device is not None or swept == "hardware", args.mfu is not None or swept == "mfu"
+    if has_mfu != has_device and not (of_device and has_device):
         msg = "--peak-flops-per-second or --hardware, and --mfu, go together"
         raise ValueError(msg)
-    if args.num_steps is not None and args.num_steps < 1:
-        msg = f"num_steps must be at least 1, got {args.num_steps}"
+    if args.tokens_per_second is not None and not has_device:
+        msg = "--tokens-per-second is measured against a peak: give --hardware or --peak-flops-per-second"
         raise ValueError(msg)
+    if args.cost_per_device_hour is not None and not has_mfu:
+        msg = "--cost-per-device-hour is the price of a time: give --hardware and --mfu"
+        raise ValueError(msg)
+    for name in ("num_steps", "num_tokens", "num_devices"):
+        if getattr(args, name) is not None:
+            require_positive_int(name, getattr(args, name))
     if args.num_steps is not None and args.num_tokens is not None:
         msg = f"give either --num-steps or --num-tokens, got {args.num_steps} and {args.num_tokens}"
         raise ValueError(msg)
@@ -133,11 +146,11 @@ def make_question(args: argparse.Namespace, preset: str | None) -> Question:
             attention=args.attention,
             checkpointing=args.checkpointing,
             optimizer=args.optimizer,
-            overhead_bytes=parse_bytes(args.overhead) if args.overhead else 0,
+            overhead_bytes=0 if args.overhead is None else parse_bytes(args.overhead),
         ),
         batch_size=args.batch_size,
         sequence_length=args.sequence_length,
-        budget_bytes=parse_bytes(args.budget) if args.budget else None,
+        budget_bytes=None if args.budget is None else parse_bytes(args.budget),
         hardware=device,
         dtype=args.dtype,
         mfu=args.mfu,
@@ -159,12 +172,14 @@ def report(args: argparse.Namespace) -> str:
         return comparison({name: make_question(args, name) for name in args.compare}, args.format)
     question = make_question(args, args.preset)
     if args.sweep:
-        field, _, values = args.sweep.partition("=")
-        if not values:
-            msg = f"--sweep is a field and its values, such as context_length=1024,4096, got {args.sweep!r}"
+        if args.table:
+            msg = f"--sweep has figures of its own: without --table, got --table {args.table[0]}"
             raise ValueError(msg)
-        return sweep(question, field, [_value(text) for text in values.split(",")], args.format)
-    names = args.table or ["parameters", "forward", *(["memory"] if args.budget else [])]
+        return sweep(question, *swept_field(args.sweep), args.format)
+    names = args.table or ["parameters", "forward"]
+    if not args.table:
+        asked = {"memory": args.budget, "utilization": args.tokens_per_second}
+        names += [name for name, flag in asked.items() if flag is not None]
     if args.format == "json":
         return json.dumps(as_data(question, names), indent=2, ensure_ascii=False)
     if args.format == "csv" and len(names) > 1:
@@ -174,13 +189,27 @@ def report(args: argparse.Namespace) -> str:
     if args.format != "csv":
         described = " ".join(f"{name}={value}" for name, value in asdict(question.shape).items())
         line = run_line(question)
-        lines = [described, LEGEND, "", *lines[:-1], *([line] if line else [])]
+        head = [remark(text, args.format) for text in (described, LEGEND)]
+        lines = [*head, "", *lines[:-1], *([remark(line, args.format)] if line else [])]
     return "\n".join(lines)
 
 
-def _value(text: str) -> Any:
+def swept_field(words: str) -> tuple[str, list[Any]]:
+    """The field of a sweep, by its name or its flag's, and its values."""
+    name, _, values = words.partition("=")
+    if not values:
+        msg = f"--sweep is a field and its values, such as context_length=1024,4096, got {words!r}"
+        raise ValueError(msg)
+    name = name.removeprefix("--").replace("-", "_")
+    field = {"budget": "budget_bytes", "overhead": "overhead_bytes"}.get(name, name)
+    return field, [_value(field, text) for text in values.split(",")]
+
+
+def _value(field: str, text: str) -> Any:
     """What a word of a sweep means: a number, a bool, None or the word."""
-    known = {"true": True, "false": False, "none": None}
+    known: dict[str, Any] = {"true": True, "false": False}
+    if field not in ("norm", "position"):  # there it is a choice
+        known["none"] = None
     for number in (int, float):
         try:
             return number(text)
@@ -196,12 +225,31 @@ def _flag(name: str) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Print what was asked for, or say what is wrong with the flags and exit with status 2."""
     parser = make_parser()
-    args = parser.parse_args(argv)
+    args = parser.parse_args(joined(sys.argv[1:] if argv is None else argv))
     try:
         text = report(args)
     except (ValueError, TypeError) as error:
         parser.error(str(error))
-    print(text)
+    show(text)
+
+
+def show(text: str) -> None:
+    """Print it; a reader that has enough, such as `head`, is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def joined(argv: Sequence[str]) -> list[str]:
+    """The words with a negative number as part of its flag: argparse takes -80GB for another flag."""
+    words: list[str] = []
+    for word in argv:
+        if words and words[-1].startswith("--") and re.match(r"-\.?\d", word):
+            words[-1] += f"={word}"
+        else:
+            words.append(word)
+    return words
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
 from .duration import TrainingTime, training_time
-from .flops import forward_flops, training_flops
+from .flops import forward_ledger
 from .hardware import DType, Hardware, find_hardware
 from .memory import StepSettings, max_batch_size, missing_layer, training_memory
+from .meters import UtilizationRow, utilization
 from .parameters import num_parameters
 from .shape import Shape
 from .tables import TableFormat, table
@@ -83,18 +84,50 @@ def run_time(question: Question) -> TrainingTime | None:
     )
 
 
+def measured_utilization(question: Question) -> tuple[UtilizationRow, ...]:
+    """MFU by each convention, and HFU, from the measured speed on the device.
+
+    Raises:
+        ValueError: If a device, with the half of the scores that it may leave out, is said to pass its peak.
+    """
+    device, speed = question.hardware, question.tokens_per_second
+    assert device is not None and speed is not None
+    rows = utilization(
+        replace(question.shape, context_length=question.tokens_of_a_sequence),
+        tokens_per_second=speed,
+        peak_flops_per_second=device.peak(question.dtype),
+        attention=question.settings.attention,
+        checkpointing=question.settings.checkpointing,
+        num_devices=question.num_devices,
+    )
+    least = next(row.utilization for row in rows if row.convention == "MFU, causal half")
+    if least > 1:
+        msg = (
+            f"{speed:g} tokens a second take {least:.3g} times the peak of {device.name} in "
+            f"{question.dtype}, num_devices={question.num_devices}: of more devices, or in another unit?"
+        )
+        raise ValueError(msg)
+    return rows
+
+
 Figures: TypeAlias = dict[str, int | float | None]
 
 
 def summary(question: Question) -> Figures:
     """The figures by which shapes are compared; None for memory where `hornbook.nn` has not the layers."""
     seq = question.tokens_of_a_sequence
+    forward = forward_ledger(question.shape, causal_half=question.causal_half, **question.size)
+    flops = sum(row.flops for row in forward)
     figures: Figures = {
         "parameters": num_parameters(question.shape),
-        "forward FLOPs": forward_flops(question.shape, **question.size),
-        "training FLOPs a token": training_flops(question.shape, sequence_length=seq) // seq,
+        "forward FLOPs": flops,
+        "training FLOPs a token": 3 * flops // (question.batch_size * seq),
     }
     figures |= _memory_figures(question)
+    if question.tokens_per_second is not None and question.hardware is not None:
+        shares = {row.convention: row.utilization for row in measured_utilization(question)}
+        name = "MFU, causal half" if question.causal_half else "MFU, ledger"
+        figures |= {"MFU": shares[name], "HFU": shares["HFU"]}
     time = run_time(question)
     if time is not None:
         figures["seconds"] = time.seconds
@@ -148,11 +181,11 @@ def changed(question: Question, field: str, value: Any) -> Question:
         ValueError: If no part has such a field, or the value can't be one of it.
     """
     own = [one.name for one in fields(question) if one.name not in ("shape", "settings")]
+    if field.endswith("_bytes") and isinstance(value, str):
+        value = parse_bytes(value)
     if field in own:
         if field == "hardware":
             value = find_hardware(str(value))
-        if field == "budget_bytes":
-            value = parse_bytes(str(value))
         return replace(question, **{field: value})
     for part in ("shape", "settings"):
         old = getattr(question, part)

@@ -19,7 +19,7 @@ class Hardware:
         name: As people call it.
         peak_flops_per_second: Dense peak for each dtype that it has.
         memory_bytes: Of the device; a GB of a datasheet is 10^9 bytes. 0 where it depends on the machine.
-        bytes_per_second: Between memory and processor.
+        bytes_per_second: Between memory and processor; 0 where it is not known: there is no roofline.
         source: Where the figures stand.
         cuda_names: What `torch.cuda.get_device_name` calls it.
 
@@ -39,7 +39,7 @@ class Hardware:
         for dtype, peak in self.peak_flops_per_second.items():
             require_number(f"peak_flops_per_second[{dtype!r}]", peak)
         require_number("memory_bytes", self.memory_bytes, zero=True)
-        require_number("bytes_per_second", self.bytes_per_second)
+        require_number("bytes_per_second", self.bytes_per_second, zero=True)
 
     def peak(self, dtype: DType) -> float:
         """The dense peak, in FLOP/s.

@@ -4,11 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from .figures import Question, largest_batch, run_time, summary
+from .figures import Question, largest_batch, measured_utilization, run_time, summary
 from .flops import forward_ledger, training_flops, training_ledger
-from .inference import decode_ledger, kv_cache_bytes
+from .inference import decode_ledger, kv_cache_bytes, prefill_ledger
 from .memory import training_memory
-from .meters import utilization
 from .parameters import num_non_embedding_parameters, num_parameters, parameter_ledger
 from .rooflines import roofline
 from .tables import TableFormat, ledger_table
@@ -48,6 +47,10 @@ def section(name: str, question: Question) -> tuple[Sequence[Any], str]:
         return ledger, f"{sentence}\n{_CONVENTION[question.causal_half]}"
     if name == "memory":
         return _memory(question)
+    if name == "prefill":
+        prompt = question.tokens_of_a_sequence
+        note = f"a prompt of {prompt:,} tokens, and the scores of the token after it"
+        return prefill_ledger(shape, batch_size=question.batch_size, prompt_tokens=prompt), note
     if name == "decode":
         cached = (question.sequence_length or shape.context_length) - 1
         room = kv_cache_bytes(shape, batch_size=question.batch_size)
@@ -62,15 +65,7 @@ def section(name: str, question: Question) -> tuple[Sequence[Any], str]:
         if question.tokens_per_second is None:
             msg = "utilization is of a measured speed: give --tokens-per-second"
             raise ValueError(msg)
-        conventions = utilization(
-            shape,
-            tokens_per_second=question.tokens_per_second,
-            peak_flops_per_second=question.hardware.peak(question.dtype),
-            attention=settings.attention,
-            checkpointing=settings.checkpointing,
-            num_devices=question.num_devices,
-        )
-        return conventions, f"of {question.hardware.name}'s dense peak in {question.dtype}"
+        return measured_utilization(question), f"of {question.hardware.name}'s dense peak in {question.dtype}"
     rows_ = roofline(shape, hardware=question.hardware, dtype=question.dtype, **question.size)
     return rows_, f"{question.hardware.name}, {question.dtype}: one layer, each number moved once"
 
@@ -79,7 +74,7 @@ _CONVENTION = {
     half: f"(matrix multiplies, 2 per multiply-add, causal attention {'' if half else 'not '}halved)"
     for half in (False, True)
 }
-SECTIONS = ("parameters", "forward", "training", "memory", "decode", "roofline", "utilization")
+SECTIONS = ("parameters", "forward", "training", "memory", "prefill", "decode", "roofline", "utilization")
 NO_SUMS = ("roofline", "utilization")  # their rows are alternatives
 
 
@@ -102,17 +97,23 @@ def run_line(question: Question) -> str | None:
     """Tokens, FLOPs, time and cost of the whole run, if it was asked for."""
     time = run_time(question)
     if time is None:
-        if question.num_steps is None or question.num_steps == 1:
+        if question.num_steps is None and question.num_tokens is None:
             return None
-        flops = question.num_steps * training_flops(question.shape, **question.size)
-        tokens = question.num_steps * question.batch_size * question.tokens_of_a_sequence
-        return f"{question.num_steps:,} steps: {format_count(tokens)} tokens, {format_flops(flops)}"
+        seq = question.tokens_of_a_sequence
+        tokens = question.num_tokens or (question.num_steps or 1) * question.batch_size * seq
+        steps = -(-tokens // (question.batch_size * seq))
+        flops = training_flops(question.shape, sequence_length=seq) * tokens // seq
+        return f"{_steps(steps)}: {format_count(tokens)} tokens, {format_flops(flops)}"
     line = (
-        f"{time.num_steps:,} steps: {format_count(time.num_tokens)} tokens, {format_flops(time.flops)}, "
+        f"{_steps(time.num_steps)}: {format_count(time.num_tokens)} tokens, {format_flops(time.flops)}, "
         f"{format_seconds(time.seconds)}"
     )
     hours = f"{time.device_hours:,.1f} device hours"
     return line if time.cost is None else f"{line}, {hours}, cost {time.cost:,.2f}"
+
+
+def _steps(number: int | None) -> str:
+    return "1 step" if number == 1 else f"{number:,} steps"
 
 
 def written(question: Question, names: Sequence[str], format: TableFormat) -> Iterator[str]:  # noqa: A002
@@ -121,8 +122,13 @@ def written(question: Question, names: Sequence[str], format: TableFormat) -> It
         rows, note = section(name, question)
         yield ledger_table(rows, format, total=name not in NO_SUMS)
         if format not in ("csv", "json"):
-            yield note
+            yield remark(note, format)
             yield ""
+
+
+def remark(text: str, format: TableFormat) -> str:  # noqa: A002
+    """What stands beside a table: in LaTeX comments, since it is full of its signs."""
+    return "\n".join(f"% {line}" for line in text.split("\n")) if format == "latex" else text
 
 
 def as_data(question: Question, names: Sequence[str]) -> dict[str, Any]:

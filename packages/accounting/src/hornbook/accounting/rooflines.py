@@ -56,7 +56,7 @@ def roofline(
         sequence_length: Tokens in each, S; the context length if left out.
 
     Raises:
-        ValueError: If the shape is impossible, or the device lacks the dtype.
+        ValueError: If the shape is impossible, the device lacks the dtype or its bandwidth is not known.
         TypeError: If a number is not an int.
 
     Example:
@@ -68,6 +68,9 @@ def roofline(
         explicit scores Q Kᵀ 56.9 bandwidth
     """
     require_choice("dtype", dtype, _WIDTHS)
+    if hardware.bytes_per_second == 0:
+        msg = f"a roofline needs bytes_per_second, got 0 for {hardware.name}: take one of HARDWARE, or say it"
+        raise ValueError(msg)
     size: dict[str, Any] = {"batch_size": batch_size, "sequence_length": sequence_length}
     shape, symbols = step_symbols(shape, **size)
     one_layer = replace(shape, num_layers=1)
