@@ -13,6 +13,7 @@ import pytest
 
 import sweep as app
 from hornbook.trainer import read_rows
+from in_process import Ended
 from recipes.experiment import demo
 from recipes.sweep.follower import Follower
 from recipes.sweep.outcome import Outcome
@@ -194,6 +195,22 @@ def test_a_run_that_fails_ends_the_sweep_and_names_its_log(
     (out / "seed-1" / "thesis.tex").unlink()
     assert sweep(*words) == 0
     assert started == ["seed-0", "seed-1", "seed-1"]
+
+
+def test_a_run_that_was_killed_is_told_as_such_and_the_same_command_goes_on(
+    tmp_path: Path,
+    texts: tuple[Path, Path],
+    capsys: pytest.CaptureFixture[str],
+    started: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = ["grid", "--grid", "seed=0", *arguments(tmp_path, *texts)]
+    with monkeypatch.context() as patch:
+        patch.setattr("recipes.sweep.runner._start", lambda *_: Ended(-signal.SIGKILL))
+        assert sweep(*words) == 2
+    assert "the run seed-0 was killed by signal 9" in capsys.readouterr().err
+    assert sweep(*words) == 0
+    assert started == ["seed-0"]
 
 
 def test_a_sweep_killed_in_the_middle_of_a_run_goes_on_to_the_same_bits(

@@ -206,6 +206,12 @@ def _ended(directory: Path, name: str, process: SpawnProcess) -> Outcome:
     if process.exitcode == DIVERGED:
         return outcome_of(directory / name, "diverged")
     log = directory / f"{name}.log"
+    if process.exitcode is not None and process.exitcode < 0:
+        msg = (
+            f"the run {name} was killed by signal {-process.exitcode}, as a system does whose memory is full "
+            f"({log} says how far it came); the same command goes on where it was"
+        )
+        raise ValueError(msg)
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
     last = lines[-1] if lines else "it said nothing"
     if last.startswith("error: out of memory"):
