@@ -1,4 +1,4 @@
-"""Many runs that differ in one thing: learning rates up to divergence, batch sizes, or any other fields.
+r"""Many runs that differ in one thing: learning rates up to divergence, batch sizes, or any other fields.
 
 Each run has a directory of its own in the sweep's; one that diverges is a result, not a failure. Ctrl-C, or a
 kill at any moment, loses nothing that was saved: the same command goes on, and a finished sweep does nothing.

@@ -1,6 +1,7 @@
 """Command lines: a preset, and a typed flag for every field of it."""
 
 import argparse
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from .experiment import PRESETS, Experiment, PresetName
 from .machine import likely_device, why_no_compile_on_cpu
 from .prepare import check_vocab_size
 from .sinks import SinkFlags
-from .texts import TextFlags
+from .texts import TextFlags, check_text, choose_texts
 
 ParallelFlag = Literal["auto", "ddp", "fsdp"]
 
@@ -65,7 +66,8 @@ def parse_flags(
 
     Raises:
         SystemExit: With code 2 on a flag that is unknown (the nearest is named) or ill-typed; 0 after --help.
-        ValueError: If the device is not there, or the vocabulary has no room for the bytes.
+        ValueError: If the device or a text is not there, the vocabulary has no room for the bytes, or another
+            flag asks for what there is not.
     """
     # The preset comes first, because it decides the defaults of all the other flags.
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
@@ -80,13 +82,15 @@ def parse_flags(
         check_vocab_size(known.vocab_size)
 
     def read(preset: PresetName, experiment: Experiment) -> FlagsT:
-        return read_flags(
+        flags = read_flags(
             kind,
             description,
             arguments,
             default=kind(experiment=experiment, texts=TextFlags(), preset=preset),
             config=(tyro.conf.OmitArgPrefixes,),
         )
+        _check(flags)
+        return flags
 
     def preset_for(device_type: str) -> PresetName:
         return known.preset or ("gpu" if device_type == "cuda" else "demo")
@@ -104,3 +108,15 @@ def parse_flags(
     device = choose_device(known.device)
     preset = preset_for(device.type)
     return read(preset, fit(presets[preset](), device))
+
+
+def _check(flags: TrainFlags) -> None:
+    """Refuse what would fail as soon as torch is there, before that."""
+    texts = choose_texts(flags.texts)
+    if texts.source == "own":
+        for path, flag in ((texts.train, "--train-text"), (texts.valid, "--valid-text")):
+            check_text(path, flag, flags.experiment.model.context_length)
+    flags.sinks.check()
+    if flags.parallel == "fsdp" and os.environ.get("WORLD_SIZE", "1") == "1":
+        msg = "--parallel fsdp needs several processes: torchrun --nproc-per-node 2 apps/train_ts.py …"
+        raise ValueError(msg)

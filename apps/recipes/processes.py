@@ -12,18 +12,6 @@ _BYTES_A_PARAMETER = 16  # in float32: the weight, its gradient, AdamW's two mom
 _SHARE_OF_MEMORY = 0.6  # activations need the rest
 
 
-def check_processes(experiment: Experiment, flag: ParallelFlag, world: World) -> None:
-    """Refuse what the processes can't share, before anything is prepared.
-
-    Raises:
-        ValueError: Naming the values.
-    """
-    if flag == "fsdp" and world.size == 1:
-        msg = "--parallel fsdp needs several processes: torchrun --nproc-per-node 2 apps/train_ts.py …"
-        raise ValueError(msg)
-    world.share_of(experiment.batch_size, name="--batch-size")
-
-
 def choose_parallel(flag: ParallelFlag, experiment: Experiment, world: World) -> Parallel:
     """Return how the processes share the model: see `parallelize`."""
     if flag != "auto":

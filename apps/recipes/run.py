@@ -27,7 +27,7 @@ from .finish import is_finished, show
 from .flags import TrainFlags
 from .memory import check_memory
 from .prepare import open_prepared, prepare
-from .processes import check_processes, choose_parallel
+from .processes import choose_parallel
 from .recorded import model_shape
 from .texts import Texts, choose_texts, provide_checked
 from .training import train_experiment
@@ -73,9 +73,8 @@ def _begin(flags: TrainFlags, world: World, held: ExitStack) -> dict[str, str] |
         The run's directory, the prepared data and the texts' names; None if there is nothing to train.
     """
     device, experiment = world.device, flags.experiment
-    check_processes(experiment, flags.parallel, world)
+    world.share_of(experiment.batch_size, name="--batch-size")  # or it can't be shared
     check_compile(experiment, device)
-    flags.sinks.check()
     texts = choose_texts(flags.texts)
     say(f"text: {texts.name}")
     say(f"preset: {flags.preset} on {device}" + ("" if flags.device else " (chosen by device; see --help)"))

@@ -111,5 +111,5 @@ def describe_samples(trained: "TrainedModel", prompts: Sequence[str], options: T
     for _ in stream_samples(trained, prompts, replace(options, max_tokens=tried)):
         pass
     seconds = (time.perf_counter() - began) * options.max_tokens / max(1, tried)
-    say(f"cost: {len(prompts)} texts of {options.max_tokens:,} tokens, {format_flops(a_token)} each, at most")
+    say(f"cost: {len(prompts)} texts of {options.max_tokens:,} tokens, {format_flops(a_token)} a token")
     say(f"time: about {format_seconds(seconds)} if none ends before, as the first {tried} tokens went")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .console import say
 from .prepare import check_vocab_size
-from .texts import TextFlags, Texts, choose_texts
+from .texts import TextFlags, Texts, check_text, choose_texts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +60,9 @@ def chosen_corpora(flags: Flags) -> tuple[Texts, Texts]:
         if first.slug == second.slug:
             msg = f"--texts {first.train} and {second.train} have one name: rename one, for the tables"
             raise ValueError(msg)
+        for corpus in (first, second):
+            check_text(corpus.train, "--texts", 1)
+            check_text(corpus.valid, "--held-out", 1)
         return first, second
     make = TextFlags(data_dir=flags.data_dir, sample_megabytes=flags.sample_megabytes)
     if flags.download:

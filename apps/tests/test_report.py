@@ -75,7 +75,7 @@ def test_a_real_run_is_shown_with_its_loss_its_stories_and_its_size(
 def test_a_dry_run_lists_what_it_would_read_and_write(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("a", "b"):
+    for name in ("a", "b", ".sweep"):  # the last is what a sweep says of itself
         write_run(tmp_path / "runs" / name, diverged=name == "b")
     assert report(tmp_path / "runs", f"--out={tmp_path / 'page.html'}", "--figures=drawn", "--dry-run") == 0
     assert capsys.readouterr().out.splitlines() == [

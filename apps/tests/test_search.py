@@ -144,7 +144,7 @@ def test_a_search_runs_goes_on_with_more_runs_and_refuses_another_space(
     words = ["search", *arguments(tmp_path, *texts), "--space", "max_lr=1e-3:1e-1:log"]
     assert sweep(*words, "--num-runs=2", "--dry-run") == 0
     said = capsys.readouterr().out
-    assert "1 runs to begin with" in said and "and 1 more, each chosen from how those before it did" in said
+    assert "1 run to begin with" in said and "and 1 more, each chosen from how those before it did" in said
     assert sweep(*words, "--num-runs=2") == 0
     assert [name[:3] for name in started] == ["000", "001"]
     assert sweep(*words, "--num-runs=3") == 0

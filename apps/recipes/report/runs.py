@@ -64,7 +64,7 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
         if (path / "config.json").is_file():
             found.append(path)
             continue
-        inside = sorted(file.parent for file in path.glob("*/config.json")) if path.is_dir() else []
+        inside = sorted(file.parent for file in path.glob("[!.]*/config.json")) if path.is_dir() else []
         if not inside:
             msg = f"{path} is no run and holds none: a run has a config.json (train one: apps/train_ts.py)"
             raise ValueError(msg)

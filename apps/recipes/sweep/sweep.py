@@ -63,7 +63,8 @@ def sweep(
     if flags.dry_run:
         speed = describe(flags.experiment, device)
         seconds = [predicted_seconds(changed(flags.experiment, one.changes), speed) for one in points]
-        say(f"{len(points)} runs to begin with, about {duration(sum(seconds))} in all, one after another:")
+        number = "1 run" if len(points) == 1 else f"{len(points)} runs"
+        say(f"{number} to begin with, about {duration(sum(seconds))} in all, one after another:")
         for one, its in zip(points, seconds, strict=True):
             say(f"  {one.name}  about {duration(its)}")
         if num_runs is not None and num_runs > len(points):
