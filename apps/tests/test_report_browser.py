@@ -137,6 +137,21 @@ def test_a_run_that_was_cut_short_is_marked_where_it_ended(browser: Any, tmp_pat
         assert fates(one.page, "loss-by-step") == expected[1:]
 
 
+@pytest.mark.parametrize("which", ["both", "val", "train"])
+def test_a_run_that_diverges_flattens_no_other(browser: Any, tmp_path: Path, which: str) -> None:
+    losses = {"fine": [8.0 - step / 10 for step in range(40)], "wild": [8.0] + [900.0] * 39}
+    for name, ones in losses.items():
+        write_run(tmp_path / name, lr=1e-3 if name == "fine" else 1.0, losses=ones)
+    write_report(read_runs(find_runs([tmp_path])), tmp_path / "report.html")
+    with opened(browser, tmp_path / "report.html") as one:
+        one.page.select_option("#which", which)
+        for figure, first in (("loss-by-step", 8.0), ("loss-by-time", 8.0), ("bits-by-tokens", 8.0 / 3)):
+            labels = one.page.eval_on_selector_all(
+                f"#{figure} g > .gridline + .tick", "nodes => nodes.map(n => Number(n.textContent))"
+            )
+            assert len(labels) > 2 and max(labels) <= 1.2 * first
+
+
 def test_pointing_at_a_curve_tells_its_numbers(browser: Any, report: Path) -> None:
     with opened(browser, report) as one:
         page = one.page

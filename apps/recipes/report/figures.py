@@ -15,10 +15,11 @@ from matplotlib.figure import Figure
 from hornbook.trainer import atomic_file, made_directory
 
 from .runs import RunRecord
-from .series import against, first_loss
+from .series import against, fate, first_loss
 
 matplotlib.rcParams["svg.hashsalt"] = "hornbook"  # names in an SVG are else drawn by chance
 _HUES = ("#2a62c9", "#d1590a", "#11805a", "#b02a6f", "#6a4fc3", "#8a6d00", "#0b7d98", "#8f3b2e")
+_FEW = 4
 _FATES = {"diverged": "#b3261e", "out of memory": "#5b6270", "pruned": "#8a6d00"}
 
 
@@ -69,18 +70,22 @@ def _curves(runs: Sequence[RunRecord], axis: str, title: str, unit: float) -> Fi
         axes.plot(x, _gaps(train), color=color, alpha=0.25, linewidth=0.7)
         points = [(a, b) for a, b in zip(x, valid, strict=False) if a is not None and b is not None]
         axes.plot(
-            *_columns(points), color=color, marker="o", markersize=2.5, linewidth=1.5, label=_plain(run.name)
+            *_columns(points), color=color, marker="o", markersize=2.5, linewidth=1.5, label=_label(run)
         )
-        ends.append((run.cut_short, x[-1:], train[-1:], color))
+        if fate(run):
+            ends.append((x[-1:], train[-1:], color))
     if losses:  # a run that diverges, above its first loss, would flatten all others
         lowest, highest = min(losses), min(max(losses), max(map(first_loss, runs)))
         margin = 0.05 * (highest - lowest) or 0.05
         axes.set_ylim(lowest - margin, highest + margin)
-        for fate, x, loss, color in ends:
-            if fate and x and loss[0] is not None:
-                axes.plot(x, [min(loss[0], highest)], color=color, marker="x", label=fate)
+        for x, loss, color in ends:
+            if x and loss[0] is not None:
+                axes.plot(x, [min(loss[0], highest)], color=color, marker="x", markersize=8, linestyle="")
     axes.set_ylabel("loss, nats per token")
-    axes.legend(frameon=False, fontsize=8)
+    if len(runs) > _FEW:  # in the figure they would lie over the curves
+        figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    else:
+        axes.legend(frameon=False, fontsize=8)
     return figure
 
 
@@ -98,9 +103,9 @@ def _against(field: str, points: Sequence[dict[str, Any]], runs: Sequence[RunRec
     )
     cut_short = [(str(p["fate"]), float(p["x"] or 0)) for p in points if p["y"] is None]
     top = axes.get_ylim()[1]
-    for fate, color in _FATES.items():
-        if at := [x for kind, x in cut_short if kind == fate]:
-            axes.scatter(at, [top] * len(at), marker="x", color=color, clip_on=False, label=fate)
+    for why, color in _FATES.items():
+        if at := [x for kind, x in cut_short if kind == why]:
+            axes.scatter(at, [top] * len(at), marker="x", color=color, clip_on=False, label=why)
             axes.legend(frameon=False)
     every = [*xs, *(x for _, x in cut_short)]
     if min(every, default=0) > 0 and max(every) / min(every) > 8:
@@ -133,6 +138,10 @@ def _gaps(values: Sequence[float | None]) -> list[float]:
 
 def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
     return [x for x, _ in points], [y for _, y in points]
+
+
+def _label(run: RunRecord) -> str:
+    return _plain(run.name) + (f", {fate(run)}" if fate(run) else "")
 
 
 def _plain(name: str) -> str:

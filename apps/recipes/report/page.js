@@ -57,16 +57,29 @@
   }
 
   const seconds = (most) => [[5400, 3600, "hours"], [100, 60, "minutes"], [0, 1, "seconds"]].filter(([least]) => most >= least).map(([, by, name]) => ({ by, title: `wall clock, ${name}`, name: `${name}` }))[0];
-  // A loss above that of the first step is of no interest: there a run diverges.
-  const loss = (all, ys) => Math.min(quantile(ys, 0.995), 1.05 * Math.max(...all.map((c) => c.y.find((v) => v !== null) ?? 0)));
+  // A loss above that of the first step is of no interest: there a run diverges. The first evaluation may be there already.
+  const firsts = (unit) => runs.filter((_, i) => state.shown[i]).map((run) => (run.series.train_loss?.y[0] ?? 0) * unit(run));
+  const below = (unit) => (_, ys) => {
+    const first = Math.max(0, ...firsts(unit));
+    return first > 0 ? Math.min(ys[ys.length - 1], 1.05 * first) : ys[ys.length - 1];
+  };
+  const loss = below(() => 1);
+  // Bits per byte are nats per token times a number that is the text's.
+  const bits = below(({ series: { bits_per_byte: a, val_loss: b } }) => (a && b && b.y[0] > 0 ? a.y[0] / b.y[0] : 0));
+  // A gradient that explodes would hide all others.
+  const calm = (column) => (_, ys) => {
+    const values = runs.filter((run, i) => state.shown[i] && run.fate !== "diverged").flatMap((run) => run.series[column]?.y ?? []);
+    const usual = values.filter((value) => value !== null).sort((a, b) => a - b);
+    return 1.1 * Math.min(quantile(ys, 0.99), usual.length ? quantile(usual, 0.99) : Infinity);
+  };
   const lossColumns = () => [...(state.which === "val" ? [] : [["train_loss", "training", "line"]]), ...(state.which === "train" ? [] : [["val_loss", "validation", "marks"]])];
   const specs = [
     { id: "loss-by-step", title: "Loss by step", axis: "step", x: "step", y: "loss, nats per token", curves: () => curves("step", lossColumns()), top: loss },
     { id: "loss-by-time", title: "Loss by wall clock", axis: "wallclock_time", unit: seconds, y: "loss, nats per token", curves: () => curves("wallclock_time", lossColumns()), top: loss },
-    { id: "bits-by-tokens", title: "Bits per byte by tokens seen", axis: "tokens_processed", x: "tokens", y: "bits per byte", curves: () => curves("tokens_processed", [["bits_per_byte", "", "marks"]]), top: loss },
+    { id: "bits-by-tokens", title: "Bits per byte by tokens seen", axis: "tokens_processed", x: "tokens", y: "bits per byte", curves: () => curves("tokens_processed", [["bits_per_byte", "", "marks"]]), top: bits },
     { id: "learning-rate", title: "Learning rate", axis: "step", x: "step", y: "learning rate", curves: () => curves("step", [["lr", "", "plain"]]), zero: true },
-    { id: "gradient-norm", title: "Gradient norm before clipping", axis: "step", x: "step", y: "global norm", curves: () => curves("step", [["grad_norm", "", "line"]]), top: (_, ys) => quantile(ys, 0.99) * 1.1, zero: true },
-    { id: "throughput", title: "Throughput", axis: "step", x: "step", y: "tokens per second", curves: () => curves("step", [["tokens_per_second", "", "line"]]), top: (_, ys) => quantile(ys, 0.99) * 1.1, zero: true },
+    { id: "gradient-norm", title: "Gradient norm before clipping", axis: "step", x: "step", y: "global norm", curves: () => curves("step", [["grad_norm", "", "line"]]), top: calm("grad_norm"), zero: true },
+    { id: "throughput", title: "Throughput", axis: "step", x: "step", y: "tokens per second", curves: () => curves("step", [["tokens_per_second", "", "line"]]), top: calm("tokens_per_second"), zero: true },
   ];
   if (data.against) specs.unshift(against(data.against));
 

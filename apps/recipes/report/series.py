@@ -71,7 +71,7 @@ def _run(run: RunRecord) -> dict[str, Any]:
                 {axis: [numbers[index] for index in there] for axis, numbers in axes.items()},
                 [values[index] for index in there],
             )
-    return {"name": run.name, "series": series, "fate": run.cut_short}
+    return {"name": run.name, "series": series, "fate": fate(run)}
 
 
 def _thinned(axes: dict[str, list[float | None]], values: Sequence[float | None]) -> dict[str, Any]:

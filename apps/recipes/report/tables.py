@@ -77,7 +77,7 @@ def summary(runs: Sequence[RunRecord], left_nothing: Mapping[str, str]) -> str:
                 f'<span class="dot c{index}"></span>{escape(run.name)}',
                 escape(run.status),
                 f"<strong>{loss}</strong>" if best and not run.cut_short else loss,
-                _cell(run.results.get("perplexity"), 2),
+                _perplexity(run.results.get("perplexity")),
                 _cell(run.results.get("bits_per_byte") or run.last("bits_per_byte"), 4),
                 _NONE if run.shape is None else format_count(num_parameters(run.shape)),
                 _count(run.last("tokens_processed")),
@@ -214,6 +214,11 @@ def _flops(run: RunRecord) -> int:
 
 def _cell(value: Any, digits: int) -> str:
     return f"{value:,.{digits}f}" if isinstance(value, int | float) else _NONE
+
+
+def _perplexity(value: Any) -> str:
+    """A run that diverged has one of seventeen digits, which nobody reads."""
+    return f"{value:.2e}" if isinstance(value, int | float) and value >= 1e6 else _cell(value, 2)
 
 
 def _count(value: float | None) -> str:
