@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hornbook.accounting import missing_layer
 from hornbook.accounting.__main__ import joined, make_parser, make_question, make_shape, report, show
 
 from .console import say
@@ -24,9 +25,7 @@ def account(description: str, arguments: Sequence[str]) -> int:
         ValueError: On flags that can't be used.
     """
     args = _parser(description).parse_args(joined(arguments))
-    if args.plots is not None and args.preset is None:
-        msg = "--plots needs a --preset, whose name stands above them"
-        raise ValueError(msg)
+    _check(args)
     if args.dry_run:
         _say_plan(args)
         return 0
@@ -41,7 +40,26 @@ def account(description: str, arguments: Sequence[str]) -> int:
         shape = make_question(args, args.preset).shape
         for path in draw_all(shape, args.preset, args.batch_sizes, args.plots):
             say(str(path))
+        if (missing := missing_layer(shape)) is not None:
+            say(f"no memory_by_batch: hornbook.nn has no {missing}")
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what would fail, or mean nothing, after the tables are printed."""
+    if args.plots is not None and args.preset is None:
+        msg = "--plots needs a --preset, whose name stands above them"
+        raise ValueError(msg)
+    for size in args.batch_sizes:
+        if size < 1:
+            msg = f"--batch-sizes must be at least 1, got {size}"
+            raise ValueError(msg)
+    if args.measure and (args.hardware is not None or args.peak_flops_per_second is not None):
+        msg = "--measure takes this machine's peak: without --hardware and --peak-flops-per-second"
+        raise ValueError(msg)
+    if args.measure and args.dtype not in ("fp32", "bf16"):
+        msg = f"--measure multiplies in fp32 or bf16, got --dtype {args.dtype}"
+        raise ValueError(msg)
 
 
 def calibrate() -> int:

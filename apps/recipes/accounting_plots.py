@@ -18,6 +18,7 @@ from hornbook.accounting import (
     Shape,
     StepSettings,
     forward_ledger,
+    missing_layer,
     training_memory,
 )
 from hornbook.trainer import atomic_file
@@ -46,7 +47,7 @@ def shares(shape: Shape) -> list[float]:
 
 
 def draw_all(shape: Shape, name: str, batch_sizes: Sequence[int], directory: Path) -> list[Path]:
-    """Draw `flops_by_size`, `flops_by_context` and `memory_by_batch` as PNG and SVG.
+    """Draw `flops_by_size`, `flops_by_context` and, where it is known, `memory_by_batch` as PNG and SVG.
 
     Args:
         shape: Whose context and batch are varied.
@@ -63,8 +64,9 @@ def draw_all(shape: Shape, name: str, batch_sizes: Sequence[int], directory: Pat
     figures = {
         "flops_by_size": _bars(by_size, "GPT-2's sizes, context 1,024"),
         "flops_by_context": _bars(by_context, f"{name}, by context length"),
-        "memory_by_batch": _memory(shape, name, batch_sizes),
     }
+    if missing_layer(shape) is None:
+        figures["memory_by_batch"] = _memory(shape, name, batch_sizes)
     return [path for stem, figure in figures.items() for path in _save(figure, directory / stem)]
 
 

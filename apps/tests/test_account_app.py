@@ -37,6 +37,31 @@ def test_a_dry_run_tells_what_would_be_done_and_does_nothing(
         account("", ["--plots=p", "--dry-run"])
 
 
+def test_a_shape_without_memory_has_plots_of_flops(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert account("", ["--preset=released-gpt2-small", f"--plots={tmp_path}"]) == 0
+    out = capsys.readouterr()
+    assert "no memory_by_batch: hornbook.nn has no biases=True" in out.out + out.err
+    assert {path.stem for path in tmp_path.iterdir()} == {"flops_by_size", "flops_by_context"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--preset=gpt2-xl", "--plots=p", "--batch-sizes", "1", "-2"], "at least 1, got -2"),
+        (["--preset=gpt2-xl", "--measure", "--dtype=fp8", "--mfu=0.5"], "fp32 or bf16, got --dtype fp8"),
+        (["--preset=gpt2-xl", "--measure", "--hardware=h100", "--mfu=0.5"], "without --hardware"),
+    ],
+)
+def test_what_fails_later_is_refused_before_a_table(
+    capsys: pytest.CaptureFixture[str], flags: list[str], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        account("", flags)
+    assert capsys.readouterr().out == ""
+
+
 def test_what_is_drawn_is_all_of_the_flops() -> None:
     for shape in SIZES.values():
         assert sum(shares(shape)) == pytest.approx(1)

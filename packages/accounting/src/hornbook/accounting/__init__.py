@@ -21,6 +21,7 @@ from .memory import (
     StepSettings,
     TrainingMemory,
     max_batch_size,
+    missing_layer,
     training_memory,
 )
 from .meters import UtilizationRow, utilization
@@ -95,6 +96,7 @@ __all__ = [
     "kv_cache_bytes",
     "ledger_table",
     "max_batch_size",
+    "missing_layer",
     "num_non_embedding_parameters",
     "num_parameters",
     "num_vector_parameters",

@@ -13,7 +13,7 @@ from ._checks import require_bool, require_choice, require_number, require_posit
 from .flops import Attention, step_symbols
 from .formulas import evaluate
 from .optimizers import Optimizer, optimizer_state, optimizer_symbols
-from .shape import Shape, TransformerShape
+from .shape import TransformerShape
 from .units import format_bytes
 
 Precision: TypeAlias = Literal["fp32", "bf16"]
@@ -263,9 +263,18 @@ def max_batch_size(
     return fits
 
 
-def missing_layer(shape: Shape) -> str | None:
-    """The setting for which `hornbook.nn` has no layer; None if it can build the shape."""
+def missing_layer(shape: TransformerShape) -> str | None:
+    """Name the setting for which `hornbook.nn` has no layer, so that no memory is known; None if it has all.
+
+    Args:
+        shape: A model's config or a `Shape`.
+
+    Example:
+        >>> from hornbook.accounting import GPT2_XL, PRESETS
+        >>> missing_layer(GPT2_XL), missing_layer(PRESETS["released-gpt2-xl"])
+        (None, 'biases=True')
+    """
     for name, value in (("biases", True), ("position", "learned"), ("ffn", "gelu")):
-        if getattr(shape, name) == value:
+        if getattr(shape, name, None) == value:
             return f"{name}={value!r}"
     return None
