@@ -10,7 +10,7 @@ import numpy as np
 
 from fuzz_input import Input
 from hornbook.bpe import engine, merges
-from hornbook.bpe.counting import PureCounter
+from hornbook.bpe.counting import PureCounter, in_order
 from hornbook.bpe.decode import Decoder
 from hornbook.bpe.encode import PureEncoder
 from hornbook.bpe.engine import PackedCounts
@@ -59,13 +59,17 @@ def count(data: bytes) -> None:
     specials = _specials(drawn, 0)
     words = _words(drawn)
     text = _valid(drawn.rest())
-    results = []
-    for counter in (engine.new_counter(_GPT2, specials), PureCounter(_GPT2, specials)):
+    unordered, in_order_of_both = [], []
+    for new_counter in (engine.new_counter, PureCounter):
+        counter, other = new_counter(_GPT2, specials), new_counter(_GPT2, specials)
         counter.add_text(text)
         counter.add_counts(words)
         counter.add_text(text[::-1].decode(errors="ignore").encode())
-        results.append(dict(_items(counter.result())))
-    _check_equal(*results)
+        other.add_text(text)
+        unordered.append(dict(_items(counter.result())))
+        in_order_of_both.append(list(_items(in_order([counter, other]))))
+    _check_equal(*unordered)
+    _check_equal(*in_order_of_both)
 
 
 def learn(data: bytes) -> None:

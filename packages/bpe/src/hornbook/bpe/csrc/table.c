@@ -3,7 +3,7 @@
 
 #include "pages.h"
 
-enum { FEW_SLOTS = 1 << 17, MANY_SLOTS = 1 << 20 };
+enum { FEW_SLOTS = 1 << 17, MANY_SLOTS = 1 << 19 };
 
 int32_t hb_table_init(hb_table *table, int64_t num_slots, const uint64_t *hash_key) {
     table->slots = hb_pages_new(sizeof(hb_slot) * (size_t)num_slots);
