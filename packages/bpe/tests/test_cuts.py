@@ -108,6 +108,13 @@ def test_white_space_outside_ascii_is_what_the_patterns_take_for_it() -> None:
         ("xxx one  two", [], "gpt2", "xxx one"),  # not between two spaces: the second belongs to "two"
         ("xxx一。\n二", [], "gpt2", "xxx一。"),
         ("xxx一。\n二", [], "cl100k", None),  # "。\n" is one pretoken
+        ("xxx\nb", [], "cl100k", "xxx"),  # a letter is never in one pretoken with the line end after it
+        ("xxx一\n二", [], "o200k", "xxx一"),
+        ("xxx\U0001d7d8\n二", [], "cl100k", "xxx\U0001d7d8"),
+        ("xxx5\r\nb", [], "o200k", "xxx5"),
+        ("xxx!\nb", [], "cl100k", None),
+        ("xxxe\u0301\nb", [], "o200k", None),  # a mark is part of a word there, and may also stand for itself
+        ("xxx\n\nb", [], "cl100k", "xxx"),  # not between the two
         ("xxx\ta", [], "cl100k", "xxx"),
         ("xxxa!\n b", [], "o200k", None),
         ("xxx\x1cb", [], "gpt2", None),  # as `regex` has it, U+001C is no white space

@@ -2,9 +2,9 @@ r"""Places where text may be cut in two without changing a single pretoken.
 
 A cut is safe before a special token, which ends the text before it in any case. With the patterns known by
 name, it is also safe before white space that follows something else: none of their alternatives matches white
-space after non-white-space (cl100k and o200k: but for \r and \n, which therefore do not count), so one
-pretoken ends and another begins there, and what looks ahead, `\s+(?!\S)` and `\s++$`, sees the same on either
-side. Of any other regex nothing is known.
+space after non-white-space (cl100k and o200k: but for \r and \n, which they match after punctuation; so these
+count only after a letter or a number), so one pretoken ends and another begins there, and what looks ahead,
+`\s+(?!\S)` and `\s++$`, sees the same on either side. Of any other regex nothing is known.
 
 Neither holds inside a special token, so a cut is refused when any special token, chosen by the splitter or
 not, lies across it.
@@ -22,8 +22,10 @@ BLOCK_BYTES = 1 << 20
 # White space outside ASCII, as UTF-8. White space after it is no safe cut.
 WIDE_SPACES = "\x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 
-# The white space before which a cut may be.
+# The white space before which a cut may be whatever other than white space comes before it.
 _SPACES = {"gpt2": rb"\t\n\x0b\x0c\r ", "cl100k": rb"\t\x0b\x0c ", "o200k": rb"\t\x0b\x0c "}
+
+_LINE_ENDS = b"\r\n"
 
 # The search for the last cut looks at so many bytes first: most text has white space in them.
 _FIRST_WINDOW_BYTES = 64
@@ -44,6 +46,8 @@ class SafeCuts:
         self._bytes_before = max(3, longest - 1)
         self._bytes_after = max(1, longest)
         self._space = _before_space(_SPACES[pattern.name]) if pattern.name in _SPACES else None
+        # gpt2 treats line ends as any white space.
+        self._is_line_end_special = pattern.name != "gpt2"
         self._candidates = [] if self._space is None else [self._space]
         if self._special_tokens:
             self._candidates.append(re.compile(b"|".join(map(re.escape, self._special_tokens))))
@@ -69,11 +73,18 @@ class SafeCuts:
                 matches = candidate.finditer(text, begin, end + self._bytes_after - 1)
                 for match in reversed(list(matches)):
                     cut = match.start()
-                    if cut <= len(text) - self._bytes_after and not self._is_inside_special(text, cut):
+                    if cut > len(text) - self._bytes_after or self._is_inside_special(text, cut):
+                        continue
+                    if not is_space or self._is_between_pretokens(text, cut):
                         return cut
                 end = begin
                 window *= 2
         return None
+
+    def _is_between_pretokens(self, text: bytes, cut: int) -> bool:
+        """What `self._space` leaves open: whether a letter or a number comes before the line end."""
+        is_open = self._is_line_end_special and text[cut] in _LINE_ENDS and text[cut - 1] >= 0x80
+        return not is_open or _is_word_character(text[max(0, cut - 4) : cut])
 
     def _is_inside_special(self, text: bytes, cut: int) -> bool:
         return any(
@@ -83,13 +94,25 @@ class SafeCuts:
 
 
 def _before_space(spaces: bytes) -> re.Pattern[bytes]:
-    """Matches one of `spaces` after a character that is no white space."""
+    """Matches `spaces` after what is no white space, other line ends after what may be a letter or number."""
     after_ascii = rb"(?<=[\x00-\x08\x0e-\x1f\x21-\x7f][%b])" % spaces
     not_after_wide_space = b"".join(b"(?<!%b[%b])" % (space.encode(), spaces) for space in WIDE_SPACES)
     # The white space comes first in the pattern, because `re` is quick at finding a first byte.
-    return re.compile(
-        rb"[%b](?:%b|(?<=[\x80-\xff][%b])%b)" % (spaces, after_ascii, spaces, not_after_wide_space)
-    )
+    before_space = rb"[%b](?:%b|(?<=[\x80-\xff][%b])%b)" % (spaces, after_ascii, spaces, not_after_wide_space)
+    line_end = b"" if b"\\n" in spaces else rb"|[\r\n](?<=[0-9A-Za-z\x80-\xff][\r\n])"
+    return re.compile(before_space + line_end)
+
+
+def _is_word_character(last_bytes: bytes) -> bool:
+    """Whether the last character, which is not ASCII, is a letter or a number as `regex` has them."""
+    import regex  # type: ignore[import-untyped] # here: see patterns.py
+
+    for size in (2, 3, 4):
+        try:
+            return regex.fullmatch(r"[\p{L}\p{N}]", last_bytes[-size:].decode()) is not None
+        except UnicodeDecodeError:  # the character has more bytes
+            continue
+    return False  # as far as one can see
 
 
 def byte_blocks(chunks: Iterable[bytes], cuts: SafeCuts, size: int = BLOCK_BYTES) -> Iterator[bytes]:
