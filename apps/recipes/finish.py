@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -78,8 +79,9 @@ def is_finished(directory: Path) -> bool:
     if not checkpoints.paths():  # taken away, to keep the results alone
         return True
     try:
-        steps = json.loads((directory / _RESULTS).read_bytes())["steps"]
-        verify_checkpoint(checkpoints.path_of(steps))
+        results = json.loads((directory / _RESULTS).read_bytes())
+        _lines(directory, results)
+        verify_checkpoint(checkpoints.path_of(results["steps"]))
     except (ValueError, KeyError, TypeError) as error:  # a CheckpointError is a ValueError
         say(f"this run was finished, but not all of it is as it was written: {error}")
         return False
@@ -88,23 +90,29 @@ def is_finished(directory: Path) -> bool:
 
 def show(directory: Path) -> None:
     """Print the results of a finished run: the loss, a story, where the rest is."""
-    results = json.loads((directory / _RESULTS).read_bytes())
+    for line in _lines(directory, json.loads((directory / _RESULTS).read_bytes())):
+        say(line)
+
+
+def _lines(directory: Path, results: dict[str, Any]) -> list[str]:
     seconds = results["wallclock_seconds"]
-    say()
-    say(
-        f"validation loss {results['val_loss']:.4f} nats per token, perplexity {results['perplexity']:.2f}, "
-        f"{results['bits_per_byte']:.4f} bits per byte"
-    )
-    say(
-        f"on {results['val_tokens']:,} held-out tokens of {results['valid_text']} "
-        f"({results['val_windows']:,} of {results['val_windows_in_all']:,} windows)"
-    )
-    say(f"trained for {duration(seconds)}, {results['training_flops'] / max(seconds, 0.1) / 1e9:.1f} GFLOP/s")
-    say()
-    say(printable(results["sample"]))
-    say()
-    say(f"learning curve: {directory / 'curve.png'}")
-    say(f'more stories: uv run apps/generate.py --run {directory} --prompt "Once upon a time"')
+    return [
+        "",
+        (
+            f"validation loss {results['val_loss']:.4f} nats per token, perplexity {results['perplexity']:.2f}, "
+            f"{results['bits_per_byte']:.4f} bits per byte"
+        ),
+        (
+            f"on {results['val_tokens']:,} held-out tokens of {results['valid_text']} "
+            f"({results['val_windows']:,} of {results['val_windows_in_all']:,} windows)"
+        ),
+        f"trained for {duration(seconds)}, {results['training_flops'] / max(seconds, 0.1) / 1e9:.1f} GFLOP/s",
+        "",
+        printable(results["sample"]),
+        "",
+        f"learning curve: {directory / 'curve.png'}",
+        f'more stories: uv run apps/generate.py --run {directory} --prompt "Once upon a time"',
+    ]
 
 
 def _write(path: Path, text: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from hornbook.accounting import training_flops
+from hornbook.bpe import Tokenizer
 from hornbook.nn import TransformerLM
 from hornbook.trainer import (
     BadStep,
@@ -165,11 +166,19 @@ def train_experiment(
 
 
 def _record(data: PreparedData, directory: Path) -> dict[str, Any]:
-    """Save the tokenizer with the run, and return all that the run depends on, for its checkpoints."""
-    data.tokenizer.save(directory / "tokenizer")
+    """Save the tokenizer with the run, and return all that the run depends on, for its checkpoints.
+
+    Raises:
+        ValueError: If the run has another tokenizer; both fingerprints are named.
+    """
+    saved, fingerprint = directory / "tokenizer", data.tokenizer.fingerprint
+    if saved.exists() and (found := Tokenizer.load(saved).fingerprint) != fingerprint:
+        msg = f"{saved} has the fingerprint {found}, this text's has {fingerprint}: choose another --out"
+        raise ValueError(msg)
+    data.tokenizer.save(saved)
     return {
         **recorded_configuration(directory),
-        "tokenizer": data.tokenizer.fingerprint,
+        "tokenizer": fingerprint,
         "tokens": {"train": data.train.manifest.sha256, "valid": data.valid.manifest.sha256},
     }
 

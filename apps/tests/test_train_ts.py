@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from hornbook.bpe import Tokenizer
 from hornbook.trainer import COLUMNS, TIMED_COLUMNS, read_rows
 from tiny import SMALL, arguments, run_app, train, write_texts
 
@@ -119,6 +120,23 @@ def test_damage_to_a_finished_run_is_noticed_and_the_same_command_mends_it(
     same_run(run, whole)
     assert train(*words) == 0
     assert "this run is finished" in capsys.readouterr().out
+
+
+def test_a_tokenizer_that_is_not_the_texts_is_refused_with_both_fingerprints(
+    tmp_path: Path, texts: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = arguments(tmp_path, *texts)
+    assert train(*words) == 0
+    saved = tmp_path / "run" / "tokenizer"
+    text_s = Tokenizer.load(saved).fingerprint
+    other = Tokenizer({i: bytes([i]) for i in range(256)}, [], [])
+    shutil.rmtree(saved)
+    other.save(saved)
+    (tmp_path / "run" / "results.json").unlink()
+    capsys.readouterr()
+    assert train(*words) == 2
+    said = capsys.readouterr().err
+    assert f"tokenizer has the fingerprint {other.fingerprint}, this text's has {text_s}" in said
 
 
 def test_ctrl_c_at_a_third_and_the_same_command_again_end_with_the_same_bits(
