@@ -99,7 +99,8 @@ def _lines(directory: Path, results: dict[str, Any]) -> list[str]:
     return [
         "",
         (
-            f"validation loss {results['val_loss']:.4f} nats per token, perplexity {results['perplexity']:.2f}, "
+            f"validation loss {results['val_loss']:.4f} nats per token, "
+            f"perplexity {results['perplexity']:.2f}, "
             f"{results['bits_per_byte']:.4f} bits per byte"
         ),
         (
