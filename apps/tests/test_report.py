@@ -189,6 +189,8 @@ def test_runs_that_a_sweep_ended_early_or_could_not_begin_are_seen_as_such(tmp_p
 
 def test_predicted_memory_stands_beside_what_was_measured(tmp_path: Path) -> None:
     assert train(*arguments(tmp_path, *write_texts(tmp_path))) == 0
+    # So small a run may find room in what this process has already, and be measured as nothing.
+    (tmp_path / "run" / "memory.json").write_text('{"peak_bytes": 123400000}')
     (run,) = read_runs([tmp_path / "run"])
     experiment = Experiment.from_json(
         json.loads((tmp_path / "run" / "config.json").read_bytes())["run"]["experiment"]
@@ -198,9 +200,8 @@ def test_predicted_memory_stands_beside_what_was_measured(tmp_path: Path) -> Non
     assert run.predicted_bytes == expected
     text = Elements(render([run])).text
     assert format_bytes(expected) in text
-    if run.peak_bytes is not None:  # Linux tells it
-        assert 0 < run.peak_bytes < 1e9
-        assert format_bytes(run.peak_bytes) in text
+    assert run.peak_bytes == 123_400_000
+    assert format_bytes(run.peak_bytes) in text
     (other,) = read_runs(
         [write_run(tmp_path / "other")]
     )  # of another version: its settings are not all there
