@@ -131,7 +131,8 @@ def accounting(session: nox.Session) -> None:
 
     Prints the errors of the peaks. Arguments go to pytest.
     """
-    paths = ("tests/test_accounting_against_model.py", "tests/test_accounting_memory.py")
+    parts = ("against_model", "dry_run", "memory")
+    paths = tuple(f"tests/test_accounting_{part}.py" for part in parts)
     options = ("-rP", "--timeout=7200")  # a step of XL on fake tensors takes minutes
     uv_run_root(session, "pytest", *paths, *options, *session.posargs, HORNBOOK_NUM_SHAPES="300")
 
