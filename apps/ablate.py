@@ -12,11 +12,11 @@ Examples:
     uv run apps/ablate.py --dry-run
 """
 
-import difflib
 import sys
 
 from recipes.ablations import BASELINE, AblationFlags, ablation_plan, ablation_summary, variants
 from recipes.flags import parse_flags
+from recipes.nearest import nearest
 from recipes.wrong_input import exit_code_of
 
 
@@ -26,8 +26,7 @@ def main(arguments: list[str]) -> int:
     known = list(variants(flags.experiment))
     for name in flags.variants:
         if name not in known:
-            (near,) = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-            msg = f"--variants {name}: there is no such variant; the nearest is {near}"
+            msg = f"--variants {name}: there is no such variant; the nearest is {nearest(name, known)}"
             raise ValueError(msg)
     names = [BASELINE, *(name for name in flags.variants or known if name != BASELINE)]
     factors = list(dict.fromkeys(flags.rate_factors))

@@ -8,12 +8,12 @@ Examples:
     uv run apps/sgd_toy.py --rates 40 50 60 --num-steps 5
 """
 
-import math
 import sys
 from dataclasses import dataclass
 
 from recipes.command_line import read_flags
 from recipes.console import say
+from recipes.toy import check_toy, toy_table
 from recipes.wrong_input import exit_code_of
 
 
@@ -33,26 +33,11 @@ class Flags:
 
 def main(flags: Flags) -> int:
     """Print the losses side by side, then a verdict for each rate."""
-    for name, value in (("num-steps", flags.num_steps), ("rates", len(flags.rates))):
-        if value < 1:
-            msg = f"--{name}: at least 1 is needed, got {value}"
-            raise ValueError(msg)
-    if wrong := [rate for rate in flags.rates if not 0 <= rate < math.inf]:
-        msg = f"--rates: a rate must be at least 0 and finite, got {wrong[0]}"
-        raise ValueError(msg)
+    check_toy(flags.rates, flags.num_steps, flags.seed)
     if flags.dry_run:
         say(f"{len(flags.rates)} rates, {flags.num_steps} steps of 100 weights each: a moment")
-        return 0
-    from recipes.toy import toy_losses, toy_verdict  # here: torch takes seconds, and wrong words should not
-
-    columns = [toy_losses(lr, num_steps=flags.num_steps, seed=flags.seed) for lr in flags.rates]
-    say("step" + "".join(f"{f'lr {lr:g}':>14}" for lr in flags.rates))
-    for step, row in enumerate(zip(*columns, strict=True)):
-        say(f"{step:4}" + "".join(f"{loss:14.4g}" for loss in row))
-    say()
-    for lr, losses in zip(flags.rates, columns, strict=True):
-        first, last = (1 - lr / (50 * math.sqrt(step)) for step in (1, flags.num_steps))
-        say(f"lr {lr:g}: {toy_verdict(losses)} (a step multiplies the weights by {first:.3g} … {last:.3g})")
+    else:
+        say(toy_table(flags.rates, num_steps=flags.num_steps, seed=flags.seed))
     return 0
 
 

@@ -1,12 +1,13 @@
 """What this machine has, told without torch, so that a command line is read before torch is imported."""
 
 import ctypes
-import difflib
 import os
 import re
 import shutil
 import sys
 from pathlib import Path
+
+from .nearest import nearest
 
 KINDS = ("cpu", "cuda", "mps")
 
@@ -30,7 +31,7 @@ def likely_device(wanted: str | None) -> str:
         return "mps" if _has_mps() else "cuda" if _has_gpu() else "cpu"
     kind = wanted.split(":")[0]
     if kind not in KINDS or not re.fullmatch(r"(cuda(:\d+)?)|cpu|mps", wanted):
-        (near,) = difflib.get_close_matches(kind, KINDS, n=1, cutoff=0.0)
+        near = "cuda" if kind == "gpu" else nearest(kind, KINDS)
         msg = f"--device {wanted} can't be used here: give cpu, cuda, cuda:N or mps; the nearest is {near}"
         raise ValueError(msg)
     if kind != "cpu" and not (_has_gpu() if kind == "cuda" else _has_mps()):

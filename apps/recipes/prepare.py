@@ -31,14 +31,14 @@ class PreparedData:
     valid: TokenFile
 
 
-def check_vocab_size(vocab_size: int) -> None:
+def check_vocab_size(vocab_size: int, flag: str = "--vocab-size") -> None:
     """Refuse a vocabulary that can't hold the bytes and the end of a text.
 
     Raises:
         ValueError: Naming the value and the rule.
     """
     if vocab_size < 257:
-        msg = f"--vocab-size must be at least 257 (256 bytes and {END_OF_TEXT}), got {vocab_size}"
+        msg = f"{flag} must be at least 257 (256 bytes and {END_OF_TEXT}), got {vocab_size}"
         raise ValueError(msg)
 
 

@@ -41,7 +41,7 @@ def chosen_corpora(flags: Flags) -> tuple[Texts, Texts]:
         ValueError: If flags contradict each other or a number can't be.
     """
     for size in flags.vocab_sizes:
-        check_vocab_size(size)
+        check_vocab_size(size, "--vocab-sizes")
     if flags.num_documents < 1:
         msg = f"--num-documents must be at least 1, got {flags.num_documents}"
         raise ValueError(msg)

@@ -48,6 +48,7 @@ def test_a_rate_beyond_all_numbers_is_called_divergent(capsys: pytest.CaptureFix
         (["--num-steps=0"], "error: --num-steps: at least 1 is needed, got 0"),
         (["--rates"], "error: --rates: at least 1 is needed, got 0"),
         (["--rates", "-1"], "error: --rates: a rate must be at least 0 and finite, got -1.0"),
+        (["--seed=-1"], "error: --seed must be 0 to 2**63 - 1, got -1"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line(

@@ -99,7 +99,7 @@ def test_a_dry_run_names_what_takes_the_place_of_the_data_sets_and_writes_nothin
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--vocab-sizes", "256", "300"], "error: --vocab-size must be at least 257"),
+        (["--vocab-sizes", "256", "300"], "error: --vocab-sizes must be at least 257"),
         (["--num-documents=0"], "error: --num-documents must be at least 1, got 0"),
         (["--texts", "a", "b"], "error: --texts needs --held-out too"),
         (["--texts", "a", "b/a", "--held-out", "c", "d"], "error: --texts a and b/a have one name"),

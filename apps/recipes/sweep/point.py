@@ -1,12 +1,12 @@
 """A run of a sweep: a name, and what it changes in the experiment that all share."""
 
-import difflib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ..experiment import Experiment
+from ..nearest import nearest
 
 MAX_LR, MIN_LR = "optimizer.max_lr", "schedule.min_lr"
 
@@ -123,8 +123,8 @@ def _full_name(given: str, types: Mapping[str, Any], flag: str) -> str:
         msg = f"{flag} {given} may mean {' or '.join(matches)}: give the whole name"
         raise ValueError(msg)
     short = {name.rsplit(".", 1)[-1]: name for name in types}
-    near = difflib.get_close_matches(given, [*types, *short], n=1, cutoff=0.0)
-    msg = f"{flag} {given}: there is no such field; the nearest is {short.get(near[0], near[0])}"
+    near = nearest(given, [*types, *short])
+    msg = f"{flag} {given}: there is no such field; the nearest is {short.get(near, near)}"
     raise ValueError(msg)
 
 
@@ -149,8 +149,8 @@ def _parse(name: str, text: str, kind: Any, flag: str) -> Any:
             except ValueError:
                 continue
     if allowed:
-        near = difflib.get_close_matches(text, allowed, n=1, cutoff=0.0)[0]
-        msg = f"{flag} {name}={text}: it must be one of {', '.join(allowed)}; the nearest is {near}"
+        choices = ", ".join(allowed)
+        msg = f"{flag} {name}={text}: it must be one of {choices}; the nearest is {nearest(text, allowed)}"
     else:
         names = " or ".join(getattr(option, "__name__", str(option)) for option in options)
         msg = f"{flag} {name}={text}: it must be {names.replace('NoneType', 'none')}"
