@@ -160,8 +160,11 @@ def test_a_diverged_run_is_a_result_a_finished_sweep_does_nothing_and_another_is
     assert outcomes["max_lr-1000"]["status"] in ("diverged", "no better than guessing")
     assert (out / "report.html").is_file()
     assert (out / "figures" / "loss-by-time.svg").is_file()
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     assert sweep(*words) == 0
     assert len(started) == 2
+    after = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    assert [path.name for path in after if after[path] != before.get(path)] == [".lock"]
     capsys.readouterr()
     assert sweep("lr", *arguments(tmp_path, *texts), "--rates", "1e-2", "--edge-runs=0") == 2
     assert "holds a sweep with sweep.rates = [0.01, 1000.0, 10000.0]" in capsys.readouterr().err
@@ -211,6 +214,34 @@ def test_a_run_that_was_killed_is_told_as_such_and_the_same_command_goes_on(
     assert "the run seed-0 was killed by signal 9" in capsys.readouterr().err
     assert sweep(*words) == 0
     assert started == ["seed-0"]
+
+
+def test_ctrl_c_ends_the_run_that_goes_on_and_says_that_the_same_command_goes_on(
+    tmp_path: Path,
+    texts: tuple[Path, Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def pressed(_sentinels: object, _timeout: object) -> None:
+        raise KeyboardInterrupt
+
+    ended: list[str] = []
+
+    class Running(Ended):
+        def terminate(self) -> None:
+            ended.append("told")
+
+        def join(self) -> None:
+            ended.append("waited for")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("recipes.sweep.runner._start", lambda *_: Running(0))
+        patch.setattr("recipes.sweep.runner.wait", pressed)
+        assert sweep("grid", "--grid", "seed=0,1", *arguments(tmp_path, *texts, "--jobs=2")) == 130
+    assert ended == ["told", "told", "waited for", "waited for"]
+    said = capsys.readouterr()
+    assert "stopping; what runs is saved first, and the same command goes on" in said.out
+    assert said.err == "interrupted\n"
 
 
 def test_a_sweep_killed_in_the_middle_of_a_run_goes_on_to_the_same_bits(

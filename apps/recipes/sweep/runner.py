@@ -88,6 +88,9 @@ def run_sweep(
                         total = max(num_runs or 0, len(plan(outcomes)))
                         done = sum(one.name in outcomes for one in plan(outcomes))
                         say(f"{done} of {total}  {name}: {told(outcomes[name])}")
+        except KeyboardInterrupt:
+            say("stopping; what runs is saved first, and the same command goes on")
+            raise
         finally:  # Ctrl-C, SIGTERM, or a run that failed: the others save and end
             for run_ in running.values():
                 run_.process.terminate()

@@ -37,7 +37,9 @@ def sweep(
     prune: Prune | None = None,
     num_runs: int | None = None,
 ) -> int:
-    """Run a plan and write `summary.md`, `report.html` and `figures/` into the sweep's directory.
+    """Run a plan and write `report.html`, `figures/` and `summary.md` into the sweep's directory.
+
+    What is there from a call before with the same outcomes stays as it is.
 
     Args:
         flags: What all runs share.
@@ -86,16 +88,18 @@ def sweep(
     shared = TrainFlags(**{field.name: getattr(flags, field.name) for field in fields(TrainFlags)})
     outcomes = run_sweep(plan, shared, directory, identity, jobs=flags.jobs, prune=prune, num_runs=num_runs)
     told = summary(plan(outcomes), outcomes, directory)
-    with atomic_file(directory / "summary.md") as file:
-        file.write(told.encode())
     say()
     say(told)
+    written = directory / "summary.md"
+    if written.is_file() and written.read_bytes() == told.encode():  # written last: all is there
+        return 0
     runs = [directory / one for one in outcomes if (directory / one / "config.json").is_file()]
-    records = read_runs(find_runs(runs)) if runs else []
-    if records:
+    if records := read_runs(find_runs(runs)) if runs else []:
         from ..report.figures import draw_figures  # matplotlib takes a second to import
 
         write_report(records, directory / "report.html", title=title)
         draw_figures(records, directory / "figures")
         say(f"report: {directory / 'report.html'}")
+    with atomic_file(written) as file:
+        file.write(told.encode())
     return 0
