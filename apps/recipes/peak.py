@@ -1,5 +1,6 @@
 """The most memory that training took, measured, and written into the run's directory."""
 
+import ctypes
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,26 +21,27 @@ def watch_memory(device: "torch.device") -> Callable[[], int | None]:
 
     Returns:
         Tells the most that was taken since, in bytes: of a GPU by tensors, else by this process beyond what
-        it had, without files that are mapped. None where the system doesn't say.
+        it had, without files that are mapped. None where it can't be measured.
     """
     if device.type == "cuda":
         import torch  # here: a report reads what was written, and does without
 
         torch.cuda.reset_peak_memory_stats(device)
         return lambda: torch.cuda.max_memory_allocated(device)
-    before = _status()
     try:
-        _CLEAR.write_text("5")  # the peak is what is there now: a tokenizer's training may have taken more
-    except OSError:
+        # A tokenizer's training, or another run, has left room, which would be used again and not be seen.
+        ctypes.CDLL(None).malloc_trim(0)
+        _CLEAR.write_text("5")  # the peak is what is there now
+        before = _status()
+    except (OSError, AttributeError, TypeError, KeyError):  # no Linux, or its C library is not GNU's
         return lambda: None
 
     def most() -> int | None:
         after = _status()
-        if not before or not after:
-            return None
         # Mapped files, as torch's own code at its first step and the tokens, are no memory of the model.
         files = after["RssFile"] - before["RssFile"]
-        return after["VmHWM"] - before["VmRSS"] - max(0, files)
+        taken = after["VmHWM"] - before["VmRSS"] - max(0, files)
+        return taken if taken > 0 else None  # what there was room for all the same was not measured
 
     return most
 
@@ -63,18 +65,15 @@ def recorded_peak(most_bytes: Callable[[], int | None], directory: Path) -> Iter
 
 
 def read_peak(directory: Path) -> int | None:
-    """Return what was written; None if nothing was, or not this."""
+    """Return what was written; None if nothing was, or nothing that was measured."""
     try:
         peak = json.loads((directory / _FILE).read_bytes())["peak_bytes"]
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    return peak if isinstance(peak, int) else None
+    return peak if isinstance(peak, int) and peak > 0 else None
 
 
 def _status() -> dict[str, int]:
-    """What this process has in memory, in bytes: now, at most, of files; nothing if it can't be told."""
-    try:
-        lines = dict(line.split(":", 1) for line in _STATUS.read_text(encoding="ascii").splitlines())
-        return {name: int(lines[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM", "RssFile")}
-    except (OSError, KeyError):  # no Linux
-        return {}
+    """What this process has in memory, in bytes: now, at most, of files."""
+    lines = dict(line.split(":", 1) for line in _STATUS.read_text(encoding="ascii").splitlines())
+    return {name: int(lines[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM", "RssFile")}

@@ -206,6 +206,8 @@ def test_predicted_memory_stands_beside_what_was_measured(tmp_path: Path) -> Non
         [write_run(tmp_path / "other")]
     )  # of another version: its settings are not all there
     assert (other.predicted_bytes, other.peak_bytes) == (None, None)
+    assert "not measured" not in text
+    assert "not measured" in Elements(render([other])).text
 
 
 def test_the_same_runs_give_the_same_figures(tmp_path: Path) -> None:

@@ -200,8 +200,10 @@ def _work(run: RunRecord) -> list[str]:
     """What a run has done, how fast, and in how much memory."""
     flops, time = _flops(run), run.last("wallclock_time")
     speed = f"{format_flops(int(flops / time))}/s" if flops and time else _NONE
-    memory = [_NONE if size is None else format_bytes(size) for size in (run.predicted_bytes, run.peak_bytes)]
-    return [escape(run.name), format_flops(flops) if flops else _NONE, _seconds(time), speed, *memory]
+    predicted = _NONE if run.predicted_bytes is None else format_bytes(run.predicted_bytes)
+    measured = "not measured" if run.peak_bytes is None else format_bytes(run.peak_bytes)
+    done = format_flops(flops) if flops else _NONE
+    return [escape(run.name), done, _seconds(time), speed, predicted, measured]
 
 
 def _flops(run: RunRecord) -> int:
