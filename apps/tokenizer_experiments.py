@@ -15,11 +15,13 @@ Examples:
 
 import sys
 
+from hornbook.accounting import format_seconds
 from hornbook.trainer import atomic_file
 from recipes.command_line import read_flags
 from recipes.console import printable, say
 from recipes.texts import check_text, provide
 from recipes.tokenizer_answers import answers
+from recipes.tokenizer_cost import predicted_seconds
 from recipes.tokenizer_flags import Flags, chosen_corpora, describe
 from recipes.tokenizer_trials import first_document, measure, train_tokenizer
 from recipes.wrong_input import exit_code_of
@@ -30,6 +32,7 @@ def main(flags: Flags) -> int:
     corpora = chosen_corpora(flags)
     describe(flags, corpora)
     if flags.dry_run:
+        say(f"time: about {format_seconds(predicted_seconds(corpora, flags.vocab_sizes))}, without downloads")
         return 0
     for corpus in corpora:
         provide(corpus)

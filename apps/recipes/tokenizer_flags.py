@@ -31,7 +31,7 @@ class Flags:
     out: Path = Path("runs/tokenizers")
     """Where tokenizers and answers go."""
     dry_run: bool = False
-    """Say which texts would be used, and stop."""
+    """Say which texts would be used and how long it would take, and stop."""
 
 
 def chosen_corpora(flags: Flags) -> tuple[Texts, Texts]:

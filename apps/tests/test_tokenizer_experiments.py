@@ -7,8 +7,11 @@ import tyro
 
 import tokenizer_experiments as app
 from hornbook.bpe import Tokenizer
+from recipes import tokenizer_cost
 from recipes.library import write_library
 from recipes.stories import END_OF_TEXT, write_stories
+from recipes.texts import TextFlags, choose_texts
+from recipes.tokenizer_cost import predicted_seconds
 from recipes.tokenizer_flags import Flags
 from recipes.wrong_input import exit_code_of
 
@@ -93,7 +96,23 @@ def test_a_dry_run_names_what_takes_the_place_of_the_data_sets_and_writes_nothin
     assert "library, not OpenWebText (10.0 MB), tokenizer of 32,000 tokens" in said
     assert call("--dry-run", "--download") == 0
     assert "corpus: OpenWebText (to be downloaded)" in capsys.readouterr().out
+    assert re.search(r"^time: about [\d.]+ (ms|s|min), without downloads$", said, re.MULTILINE)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_predicted_time_is_that_of_a_part_and_grows_with_the_text(
+    tmp_path: Path, texts: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpora = [choose_texts(TextFlags(train_text=texts[i], valid_text=texts[i + 2])) for i in (0, 1)]
+    assert predicted_seconds(corpora, (300, 300)) > 1.5  # of the processes alone
+    monkeypatch.setattr(tokenizer_cost, "_measured", lambda sample, vocab_size: [1.0, 10.0, 2.0])
+    assert predicted_seconds(corpora, (300, 300)) == 1.5 + 2 * (1 + 2 * 2 + 10)  # the part is the whole
+    hundredfold = tmp_path / "hundredfold.txt"
+    hundredfold.write_bytes(texts[0].read_bytes() * 100)
+    monkeypatch.setattr(tokenizer_cost, "_SAMPLE_BYTES", texts[0].stat().st_size)
+    larger = choose_texts(TextFlags(train_text=hundredfold, valid_text=texts[2]))
+    # Counting and encoding grow with the text, what is merged with its root.
+    assert predicted_seconds([larger], (300,)) == pytest.approx(1.5 + 100 * (1 + 2 * 2) + 10 * 10)
 
 
 @pytest.mark.parametrize(
