@@ -14,8 +14,10 @@ HOSTILE = (
 MODEL = {"vocab_size": 300, "context_length": 16, "num_layers": 1, "d_model": 16, "num_heads": 2, "d_ff": 32}
 
 
-def write_outcomes(directory: Path, **statuses: str) -> None:
-    """Write what a sweep says of its runs."""
+def write_outcomes(directory: Path, summary: str = "", **statuses: str) -> None:
+    """Write what a sweep says of its runs, and what they have shown."""
+    if summary:
+        (directory / "summary.md").write_text(summary, encoding="utf-8")
     (directory / "outcomes.json").write_text(
         json.dumps({name: {"status": status} for name, status in statuses.items()})
     )

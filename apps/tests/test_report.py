@@ -107,6 +107,20 @@ def test_nothing_that_a_run_holds_becomes_an_element_of_the_page(tmp_path: Path)
     assert "http" not in pages[0].replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
 
 
+def test_a_sweeps_table_and_verdict_stand_in_the_report_of_all_of_it(tmp_path: Path) -> None:
+    told = (
+        f"| rate | loss |\n|---|---|\n| 0.001 | 2.5 |\n\nBest: **0.001**.\n\n![x](http://x.y/z) {HOSTILE}\n"
+    )
+    runs = [write_run(tmp_path / name) for name in ("a", "b")]
+    write_outcomes(tmp_path, told, a="finished", b="finished")
+    page = Elements(render(read_runs(runs)))
+    assert "rateloss0.0012.5" in "".join(page.text.split())
+    assert HOSTILE[:40] in page.text
+    plain = Elements(render(read_runs(runs[:1])))  # not the sweep, one of its runs
+    assert "Best: " not in plain.text
+    assert {tag for tag, _ in page.found} <= {tag for tag, _ in plain.found} | {"strong"}
+
+
 def test_the_pages_policy_allows_its_own_script_alone(tmp_path: Path) -> None:
     page = render(read_runs([write_run(tmp_path / "run")]))
     (policy,) = [

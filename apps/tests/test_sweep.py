@@ -3,10 +3,12 @@
 import json
 import math
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -158,7 +160,9 @@ def test_a_diverged_run_is_a_result_a_finished_sweep_does_nothing_and_another_is
     assert "lies between 0.01, which is stable, and 1000, which diverges" in told
     outcomes = json.loads((out / "outcomes.json").read_text())
     assert outcomes["max_lr-1000"]["status"] in ("diverged", "no better than guessing")
-    assert (out / "report.html").is_file()
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "lies between 0.01, which is stable, and 1000, which diverges" in page  # the verdict
+    assert escape(shlex.join(["uv", "run", *sys.argv])) in page  # what makes it again
     assert (out / "figures" / "loss-by-time.svg").is_file()
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     assert sweep(*words) == 0

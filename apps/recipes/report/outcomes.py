@@ -14,6 +14,13 @@ def outcomes_in(directory: Path) -> dict[str, str]:
         return {}
 
 
+def whole_sweeps(directories: Sequence[Path]) -> list[Path]:
+    """Return the sweeps of which every run that has a directory is among those given."""
+    given = {directory.resolve() for directory in directories}
+    sweeps = dict.fromkeys(directory.parent for directory in given)
+    return sorted(sweep for sweep in sweeps if outcomes_in(sweep) and set(_there(sweep)) <= given)
+
+
 def left_nothing(directories: Sequence[Path]) -> dict[str, str]:
     """Return how runs ended that have no directory, of sweeps of which all that have one are shown.
 
@@ -23,11 +30,12 @@ def left_nothing(directories: Sequence[Path]) -> dict[str, str]:
     Returns:
         Status by name; such as "out of memory" of a run that was refused before it began.
     """
-    shown = {directory.resolve() for directory in directories}
     found: dict[str, str] = {}
-    for sweep in dict.fromkeys(directory.resolve().parent for directory in directories):
-        outcomes = outcomes_in(sweep)
-        there = {name for name in outcomes if (sweep / name / "config.json").is_file()}
-        if {sweep / name for name in there} <= shown:
-            found |= {name: status for name, status in outcomes.items() if name not in there}
+    for sweep in whole_sweeps(directories):
+        there = _there(sweep)
+        found |= {name: status for name, status in outcomes_in(sweep).items() if sweep / name not in there}
     return found
+
+
+def _there(sweep: Path) -> list[Path]:
+    return [sweep / name for name in outcomes_in(sweep) if (sweep / name / "config.json").is_file()]

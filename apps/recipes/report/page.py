@@ -22,6 +22,7 @@ from . import tables
 from .outcomes import left_nothing
 from .runs import RunRecord
 from .series import figure_data
+from .summaries import as_html, summaries_of
 
 
 def check_out(out: Path) -> None:
@@ -75,6 +76,7 @@ def render(runs: Sequence[RunRecord], *, title: str | None = None, command: str 
         style=style,
         tiles=_tiles(runs),
         summary=tables.summary(runs, left_nothing([run.directory for run in runs])),
+        summaries="".join(map(as_html, summaries_of([run.directory for run in runs]))),
         problems=_problems(runs),
         samples=_samples(runs),
         settings=tables.settings(runs),

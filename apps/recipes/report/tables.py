@@ -166,8 +166,8 @@ def shown(value: Any) -> str:
     """Return a setting as a reader wants it.
 
     Example:
-        >>> [shown(value) for value in (0.0003, 10000, True, None, [0.9, 0.95], ["a", "--b"])]
-        ['0.0003', '10,000', 'yes', '-', '0.9, 0.95', 'a --b']
+        >>> [shown(value) for value in (0.0003, 1e4, 10000, True, None, [0.9, 0.95], ["a", "--b"])]
+        ['0.0003', '10,000', '10,000', 'yes', '-', '0.9, 0.95', 'a --b']
     """
     if value is None:
         return _NONE
@@ -176,7 +176,7 @@ def shown(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e9 else f"{value:.4g}"
     if isinstance(value, list):
         return (" " if all(isinstance(one, str) for one in value) else ", ").join(map(shown, value))
     return str(value)

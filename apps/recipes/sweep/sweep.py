@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -14,7 +16,7 @@ from ..describe import describe, duration, predicted_seconds
 from ..device import check_compile, choose_device
 from ..flags import TrainFlags
 from ..prepare import prepare
-from ..report import find_runs, read_runs, write_report
+from ..report import MAX_RUNS, find_runs, read_runs, write_report
 from ..texts import choose_texts, provide_checked
 from .flags import JobFlags
 from .outcome import Outcome
@@ -37,7 +39,7 @@ def sweep(
     prune: Prune | None = None,
     num_runs: int | None = None,
 ) -> int:
-    """Run a plan and write `report.html`, `figures/` and `summary.md` into the sweep's directory.
+    """Run a plan and write `summary.md`, `figures/` and `report.html` into the sweep's directory.
 
     What is there from a call before with the same outcomes stays as it is.
 
@@ -90,16 +92,24 @@ def sweep(
     told = summary(plan(outcomes), outcomes, directory)
     say()
     say(told)
-    written = directory / "summary.md"
-    if written.is_file() and written.read_bytes() == told.encode():  # written last: all is there
-        return 0
+    written, report = directory / "summary.md", directory / "report.html"
     runs = [directory / one for one in outcomes if (directory / one / "config.json").is_file()]
-    if records := read_runs(find_runs(runs)) if runs else []:
-        from ..report.figures import draw_figures  # matplotlib takes a second to import
-
-        write_report(records, directory / "report.html", title=title)
-        draw_figures(records, directory / "figures")
-        say(f"report: {directory / 'report.html'}")
+    if (
+        written.is_file()
+        and written.read_bytes() == told.encode()
+        and (report.is_file() or not 0 < len(runs) <= MAX_RUNS)
+    ):
+        return 0
+    report.unlink(missing_ok=True)  # the report comes last: where it is, all is there
     with atomic_file(written) as file:
         file.write(told.encode())
+    if len(runs) > MAX_RUNS:
+        say(f"{len(runs)} runs are more than a page can show: give some of them to apps/report.py")
+    elif runs:
+        from ..report.figures import draw_figures  # matplotlib takes a second to import
+
+        records = read_runs(find_runs(runs))
+        draw_figures(records, directory / "figures")
+        write_report(records, report, title=title, command=shlex.join(["uv", "run", *sys.argv]))
+        say(f"report: {report}")
     return 0
