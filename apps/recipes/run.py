@@ -127,8 +127,10 @@ def check_room(out: Path, experiment: Experiment) -> None:
     Raises:
         OSError: Naming the bytes needed and the bytes free.
     """
-    # Weights and two moments in float32; two checkpoints are kept while a third is written.
-    needed = 3 * 3 * 4 * num_parameters(experiment.model)
+    # Weights, two moments and the average, if there is one, in float32.
+    checkpoint = (3 + (experiment.ema_decay is not None)) * 4 * num_parameters(experiment.model)
+    # The last two are kept, and the best if it is asked for, while one more is written.
+    needed = (3 + experiment.loop.keep_best) * checkpoint
     existing = next(path for path in (out, *out.absolute().parents) if path.is_dir())
     usage = shutil.disk_usage(existing)
     free = usage.free

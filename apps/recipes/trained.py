@@ -29,11 +29,13 @@ def load_run(
     """Load a checkpoint of a run, the newest if not said otherwise, verified, with its tokenizer.
 
     Raises:
-        ValueError: If there is no run, no such checkpoint, or a damaged one.
+        ValueError: If there is no run, no such checkpoint, or a damaged one, or if the run's tokenizer is not
+            the one that the checkpoint was trained with; both fingerprints are named.
     """
     shape, tokenizer = recorded_model(directory)
     model = TransformerLM(shape, device=device)
-    restored = Checkpoints(directory / "checkpoints").restore_weights(model, checkpoint)
+    checkpoints = Checkpoints(directory / "checkpoints", run={"tokenizer": tokenizer.fingerprint})
+    restored = checkpoints.restore_weights(model, checkpoint)
     if restored is None:
         msg = f"{directory} has no checkpoint yet"
         raise ValueError(msg)

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,9 +7,11 @@ import torch
 import tyro
 
 import generate
+from hornbook.bpe import Tokenizer, train_bpe
 from hornbook.nn import GREEDY, Sampling
 from hornbook.nn import generate as generate_ids
 from recipes.sampling import TextOptions, stream_samples
+from recipes.stories import END_OF_TEXT
 from recipes.trained import TrainedModel, load_run
 from recipes.wrong_input import exit_code_of
 from tiny import arguments, train, write_texts
@@ -94,6 +97,22 @@ def test_the_checkpoint_can_be_chosen(run: Path, capsys: pytest.CaptureFixture[s
     assert code == 2 and text.endswith("has no checkpoint of step 11, but of steps [10, 12]\n")
     code, text = said(capsys, run, "--checkpoint=best")
     assert code == 2 and "says how good it is" in text  # it was not trained with --keep-best
+
+
+def test_a_tokenizer_that_is_not_the_checkpoints_is_refused_with_both_fingerprints(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = Tokenizer.load(run / "tokenizer")
+    (tmp_path / "text").write_text("a text of its own, and so merges of its own\n" * 20)
+    for vocab_size in (own.vocab_size, 270):  # as large, and not
+        copy = tmp_path / str(vocab_size)
+        shutil.copytree(run, copy)
+        other = Tokenizer(*train_bpe(tmp_path / "text", vocab_size, [END_OF_TEXT]), [END_OF_TEXT])
+        shutil.rmtree(copy / "tokenizer")
+        other.save(copy / "tokenizer")
+        code, text = said(capsys, copy)
+        assert code == 2
+        assert f'is of a run with tokenizer = "{own.fingerprint}", this one has "{other.fingerprint}"' in text
 
 
 def test_every_option_reaches_the_model(trained: TrainedModel) -> None:

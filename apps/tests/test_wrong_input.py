@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from hornbook.accounting import num_parameters
 from recipes.download import TINYSTORIES, DownloadRecord
+from recipes.flags import parse_train_flags
 from recipes.stories import story
 from tiny import SMALL, arguments, train, write_texts
 
@@ -190,7 +192,13 @@ def test_a_directory_that_cannot_be_written(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("flags", "num_tensors"),  # as many as the weights, in all checkpoints
+    [((), 3 * 3), (("--ema-decay=0.9",), 3 * 4), (("--ema-decay=0.9", "--keep-best"), 4 * 4)],
+)
 def test_a_disk_without_room_for_the_checkpoints(
+    flags: tuple[str, ...],
+    num_tensors: int,
     tmp_path: Path,
     texts: tuple[Path, Path],
     capsys: pytest.CaptureFixture[str],
@@ -200,9 +208,12 @@ def test_a_disk_without_room_for_the_checkpoints(
         free, total = 1000, 2000
 
     monkeypatch.setattr("shutil.disk_usage", lambda _path: Usage)
-    assert train(*arguments(tmp_path, *texts)) == 2
+    words = arguments(tmp_path, *texts, *flags)
+    assert train(*words) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "no room for checkpoints in" in line
+    weights = 4 * num_parameters(parse_train_flags("", words).experiment.model)
+    assert f": {num_tensors * weights:,} bytes needed, " in line
     assert "1,000 free; choose another --out" in line
     assert list(tmp_path.iterdir()) == []
 

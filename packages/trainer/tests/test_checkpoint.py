@@ -3,6 +3,7 @@ import json
 import pickle
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -115,6 +116,15 @@ def test_a_path_and_a_file_object_hold_the_same_checkpoint(tmp_path: Path) -> No
         other = trained(2)
         assert load_checkpoint(source, *other) == 12
         assert_same(saved, other)
+
+
+@pytest.mark.parametrize("step", [3.7, "7", True, None, -1])
+def test_a_step_that_is_none_is_refused_by_name(tmp_path: Path, step: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"iteration must be .*, got {step!r}"):
+        save_checkpoint(*trained(0), step, tmp_path / "c.safetensors")
+    with pytest.raises((TypeError, ValueError), match=f"step must be .*, got {step!r}"):
+        Checkpoints(tmp_path).save(step, *trained(0), wallclock_seconds=0.0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_last_ones_are_kept_and_the_newest_is_used(tmp_path: Path) -> None:

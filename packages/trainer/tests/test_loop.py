@@ -1,4 +1,6 @@
+import logging
 import math
+import re
 import signal
 import subprocess
 import sys
@@ -8,8 +10,11 @@ import pytest
 
 from hornbook.trainer import (
     COLUMNS,
+    Checkpoints,
     LoopConfig,
+    SharedCheckpoints,
     StopRequest,
+    World,
     read_rows,
 )
 from tiny_run import StopAfter, run_in, same_bits, untimed_rows
@@ -29,6 +34,20 @@ def test_stopping_and_going_on_gives_the_bits_of_a_run_that_never_stopped(
     assert straight.evaluation == resumed.evaluation is not None
     assert same_bits(whole.state_dict(), again.state_dict())
     assert untimed_rows(tmp_path / "straight") == untimed_rows(tmp_path / "stopped")
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_how_long_training_stood_still_is_logged_once_a_save(
+    tmp_path: Path, shared: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "hornbook.trainer")
+    own = Checkpoints(tmp_path / "checkpoints", asynchronous=True)
+    run_in(tmp_path, num_steps=16, checkpoints=SharedCheckpoints(own, World()) if shared else own)
+    assert re.findall(r"of step (\d+): training stood still for \d+\.\d{3} seconds", caplog.text) == [
+        "7",
+        "14",
+        "16",
+    ]
 
 
 def test_a_finished_run_trains_no_more(tmp_path: Path) -> None:

@@ -16,10 +16,14 @@ from hornbook.trainer import (
     BadStepFile,
     Checkpoints,
     CsvSink,
+    Evaluation,
+    Row,
+    Sink,
     load_checkpoint,
     run_directory,
     write_token_file,
 )
+from hornbook.trainer.background_save import saves_on_their_way
 from hornbook.trainer.checkpoint_directory import restore_checkpoint
 from tiny_run import Bigram, adamw, run_in
 
@@ -32,28 +36,57 @@ def train(
     asynchronous: bool = False,
     kill: dict[str, Any] | None = None,
     most_file_bytes: int | None = None,
+    full_at: int | None = None,
     interval: int = INTERVAL,
 ) -> int:
-    """Train to the end, from the newest checkpoint; with a kill at a point of a save, or files kept small."""
+    """Train to the end, from the newest checkpoint; with a kill at a point of a save, or files kept small.
+
+    These from the start, or only while the checkpoint of step `full_at` is written.
+    """
     out = Path(directory)
     logging.basicConfig(level=logging.WARNING)
     if kill is not None:
         points.kill_at(**kill)
     try:
         with run_directory(out, CONFIGURATION, about={}):
-            if most_file_bytes is not None:
+            sinks: list[Sink] = [CsvSink(out / "metrics.csv")]
+            if most_file_bytes is not None and full_at is not None:
+                sinks.append(FullFor(full_at, most_file_bytes))
+            elif most_file_bytes is not None:
                 limit_files(most_file_bytes)
             run_in(
                 out,
                 num_steps=NUM_STEPS,
                 checkpoint_interval_steps=interval,
                 checkpoints=Checkpoints(out / "checkpoints", asynchronous=asynchronous, run=CONFIGURATION),
-                sinks=[CsvSink(out / "metrics.csv")],
+                sinks=sinks,
             )
     except (OSError, ValueError) as error:
         say(error)
         return 2
     return 0
+
+
+class FullFor:
+    """A disk that is full while the checkpoint of one step is written."""
+
+    def __init__(self, step: int, most_file_bytes: int) -> None:
+        self.step = step
+        self.most_file_bytes = most_file_bytes
+
+    def start(self, step: int) -> None: ...
+
+    def log(self, row: Row) -> None:
+        if row.step == self.step:  # a row comes before its checkpoint
+            limit_files(self.most_file_bytes)
+        if row.step == self.step + 1:
+            for thread in saves_on_their_way():
+                thread.join()
+            free_files()
+
+    def evaluated(self, step: int, evaluation: Evaluation) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def hold(directory: str) -> int:
@@ -117,9 +150,14 @@ def load(path: str, most_bytes: int) -> int:
 
 def say(error: Exception) -> None:
     """One line, as the apps write it, for which there is room."""
+    free_files()
+    print(f"error: {getattr(error, 'strerror', None) or error}")
+
+
+def free_files() -> None:
+    """Let files be as large as before."""
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-    print(f"error: {getattr(error, 'strerror', None) or error}")
 
 
 def limit_files(num_bytes: int) -> None:

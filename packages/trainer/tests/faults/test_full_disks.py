@@ -41,6 +41,24 @@ def test_a_save_that_finds_no_room_says_where_and_how_much_and_the_last_one_load
     figure(f"disk full while saving{' beside the training' * asynchronous}: {len(limits)} points")
 
 
+def test_a_disk_that_is_full_for_one_save_beside_the_training_ends_no_run(
+    server: Server, straight: tuple[Path, float], tmp_path: Path, figure: Callable[[str], None]
+) -> None:
+    largest = max(path.stat().st_size for path in (straight[0] / "checkpoints" / "step-00000024").iterdir())
+    steps = [4, 8, 12, 16]
+    for step in steps:
+        run = tmp_path / str(step)
+        full = {"most_file_bytes": largest - 1, "full_at": step}
+        done = server.run("train", directory=str(run), asynchronous=True, **full)
+        assert done["code"] == 0, done["output"]
+        said = re.search(
+            r"(\S+) is not saved, the next save will be tried: .*no room to write", done["output"]
+        )
+        assert said and said[1].endswith(f"step-{step:08d}"), done["output"]
+        assert_same_end(run, straight[0])
+    figure(f"disk full for one save beside the training: logged, same bits: {len(steps)} of {len(steps)}")
+
+
 def test_a_log_that_finds_no_room_says_where_and_how_much(
     server: Server, straight: tuple[Path, float], tmp_path: Path, figure: Callable[[str], None]
 ) -> None:

@@ -58,17 +58,19 @@ def test_a_run_killed_at_a_point_of_a_save_has_the_one_before(
         run, asynchronous = tmp_path / str(number), number % 2 == 0
         done = server.run("train", directory=str(run), asynchronous=asynchronous, kill=kill)
         assert done["code"] == -9, (kill, done["output"])
-        # What has the name of a checkpoint is one; the newest is that before, or, once it is named, this.
+        # What has the name of a checkpoint is one, so is the one before; `latest` is moved last.
         checkpoints = Checkpoints(run / "checkpoints")
         for path in checkpoints.paths():
             verify_checkpoint(path)
-        expected = save * 4 if point == "while pruning" else (save - 1) * 4
+        before, this = (save - 1) * 4, save * 4
+        expected = this if point == "while pruning" else before
         latest = checkpoints.latest()
         assert (int(latest.name[5:]) if latest else 0) == expected
         model = Bigram()
         restored = checkpoints.restore(model, adamw(model))
-        if point == "before the pointer" and save == 1:  # whole, and nothing else is there
-            expected = 4
+        if point == "before the pointer":  # it is whole already, and the newest
+            assert before == 0 or checkpoints.path_of(before).exists()
+            expected = this
         assert (restored.step if restored else 0) == expected
         assert not any(".part" in name for name in names_in(run)), "stray after a restart"
         done = server.run("train", directory=str(run), asynchronous=asynchronous)

@@ -5,7 +5,7 @@ from .activation_checkpointing import checkpoint_activations
 from .background_sink import BackgroundSink
 from .bad_steps import BadStep, BadStepFile, DivergedError
 from .batches import Batch, Batches, WindowBatches, epoch_windows, gather_windows, get_batch, random_windows
-from .checkpoint import Checkpoints, CheckpointStore
+from .checkpoint import Checkpoints
 from .checkpoint_directory import (
     CheckpointError,
     Restored,
@@ -14,6 +14,7 @@ from .checkpoint_directory import (
     verify_checkpoint,
 )
 from .checkpoint_file import load_checkpoint, save_checkpoint
+from .checkpoint_store import CheckpointStore
 from .choices import Precision, WhichCheckpoint
 from .compile import compiled
 from .distributed import OtherRankError, World, joined_world

@@ -3,13 +3,12 @@
 import logging
 import math
 import os
-import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor
 from torch.nn import Module
@@ -21,9 +20,12 @@ from .checkpoint_directory import (
     Contents,
     Restored,
     SavedCheckpoint,
+    check_step,
     contents_of,
     load_weights,
     restore_checkpoint,
+    step_of,
+    verify_checkpoint,
     write_checkpoint,
 )
 from .choices import WhichCheckpoint
@@ -34,51 +36,16 @@ from .strict_json import Json
 
 logger = logging.getLogger(__name__)
 
-_NAME = re.compile(r"step-\d{8,}")
 _LATEST = "latest"
-
-
-class CheckpointStore(Protocol):
-    """Where a run is saved and found again: what the loop asks for. `Checkpoints` is one."""
-
-    def restore(self, model: Module, optimizer: Optimizer) -> Restored | None:
-        """Load the newest checkpoint that is whole; None if there is none at all."""
-        ...
-
-    def save(
-        self,
-        step: int,
-        model: Module,
-        optimizer: Optimizer,
-        *,
-        wallclock_seconds: float,
-        extra_tensors: Mapping[str, Tensor] = ...,
-        extra: Mapping[str, Any] = ...,
-        metric: float | None = None,
-    ) -> Path:
-        """Take a checkpoint, which may reach the disk later; raise the error of the one before, if it failed.
-
-        Args:
-            step: Updates done.
-            model: Its state is copied before the call returns.
-            optimizer: Likewise.
-            wallclock_seconds: How long the run has trained.
-            extra_tensors: More tensors, such as averaged weights; given back by `restore`.
-            extra: More values for JSON, such as counters; given back by `restore`.
-            metric: Validation loss, less is better, None if it wasn't measured at this step.
-        """
-        ...
-
-    def wait(self) -> None:
-        """Return when all that was saved is on the disk; raise the error of a save that failed."""
-        ...
 
 
 class Checkpoints:
     """The checkpoints of one run, one directory each, and `latest`, a file that names the newest.
 
-    `latest` is a file and not a symbolic link: those need rights on Windows, and get lost on some network
-    disks and in copies. It is moved when its checkpoint is whole on the disk; what is older is deleted last.
+    The newest checkpoint that is whole is the one that is used, and none that is whole is deleted for one
+    that is older. `latest` says which it is to people and programs: it is moved when a checkpoint is whole on
+    the disk, and written anew where it says something else. It is a file and not a symbolic link: those need
+    rights on Windows, and get lost on some network disks and in copies. What is older is deleted last.
 
     Args:
         directory: Where they stand; made when the first is saved.
@@ -86,9 +53,11 @@ class Checkpoints:
         keep_best: How many of those with the least `metric` to keep beside them.
         asynchronous: Whether `save` copies the tensors to memory of its own, as much as they take, and
             returns, while a thread writes them. One that is still being written is waited for by the next
-            `save`, by `wait`, by `restore`, and by the end of the process; the first three raise its error.
+            `save`, by `wait`, by `restore`, and by the end of the process. A failure is logged at once and
+            the next `save` is tried; it is raised by the `save` after that, if that one failed too, and by
+            `wait` and `restore`, if no save came after it.
         run: What the run depends on, as JSON: configuration, fingerprints of data and tokenizer. Saved with
-            each checkpoint; one of another run is refused.
+            each checkpoint; one of another run is refused. To load weights, a part of it will do.
         about: What a reader may want to know, as JSON: versions, git commit. Saved likewise.
 
     Example:
@@ -127,15 +96,21 @@ class Checkpoints:
 
     def paths(self) -> list[Path]:
         """Return the checkpoints on disk, oldest first, verified or not."""
-        found = [path for path in self.directory.glob("step-*") if _NAME.fullmatch(path.name)]
+        found = [path for path in self.directory.glob("step-*") if step_of(path) is not None]
         return sorted(found, key=_step)
 
     def path_of(self, step: int) -> Path:
-        """Return where the checkpoint of a step stands."""
+        """Return where the checkpoint of a step stands.
+
+        Raises:
+            TypeError: If it is no whole number.
+            ValueError: If it is negative.
+        """
+        check_step("step", step)
         return self.directory / f"step-{step:08d}"
 
     def latest(self) -> Path | None:
-        """Return the checkpoint that `latest` names, None if it names none."""
+        """Return the checkpoint that `latest` names, None, with a warning, if it names none."""
         try:
             with open_regular(self.directory / _LATEST) as file:
                 name = file.read(100).decode().removesuffix("\n")
@@ -145,7 +120,7 @@ class Checkpoints:
             logger.warning("%s not used: %s", self.directory / _LATEST, error)
             return None
         path = self.directory / name
-        if not _NAME.fullmatch(name) or not path.exists():
+        if step_of(path) is None or path.name != name or not path.exists():
             logger.warning("%s not used: it says %r", self.directory / _LATEST, name)
             return None
         return path
@@ -182,10 +157,11 @@ class Checkpoints:
 
         Raises:
             OSError: If the disk is full; the message names the path and the bytes needed. The checkpoints
-                before this one stay as they are. If asynchronous, it is the save before that failed.
+                before this one stay as they are. If asynchronous, it is the two saves before that failed, and
+                this one is not tried.
+            TypeError: If there is what can't be saved.
         """
-        began = time.perf_counter()
-        self.wait()
+        self._saving.make_way()
         path = self.path_of(step)
         described = self.described(step, wallclock_seconds, extra, metric)
         contents = contents_of(model, optimizer, extra_tensors, described)
@@ -193,18 +169,16 @@ class Checkpoints:
             tensors = (contents.model, contents.training, contents.extra)
             copies = [buffers.copy(ts) for buffers, ts in zip(self._buffers, tensors, strict=True)]
             contents = replace(contents, model=copies[0], training=copies[1], extra=copies[2])
-            self._saving.begin(lambda: self._write(path, contents))
+            self._saving.begin(path, lambda: self._write(path, contents))
         else:
             self._write(path, contents)
-        stall = time.perf_counter() - began
-        logger.info("checkpoint of step %d: training stood still for %.3f seconds", step, stall)
         return path
 
     def wait(self) -> None:
         """Return when all that was saved is on the disk.
 
         Raises:
-            OSError: If a save that went on in a thread has failed; its checkpoint is not there.
+            OSError: If the last save went on in a thread and has failed; its checkpoint is not there.
         """
         self._saving.wait()
 
@@ -216,30 +190,29 @@ class Checkpoints:
 
         Raises:
             CheckpointError: If there are checkpoints and none of them is whole.
-            ValueError: If the checkpoint is whole, and of another run, model or optimizer; both are named.
+            ValueError: If the checkpoint is whole, and of another run, model or optimizer; both are named. If
+                `latest` is a directory.
         """
         self.wait()
         if self.directory.is_dir():
-            remove_leftovers(self.directory)
+            self.make_ready()
 
         def load(path: Path) -> Restored:
-            difference = first_difference(self.run, SavedCheckpoint(path).state["run"]) if self.run else None
-            if difference is not None:
-                msg = f"{path} is of a run with {difference}"
-                raise ValueError(msg)
+            self._check_run(path)
             return restore_checkpoint(path, model, optimizer)
 
         restored = self._newest(load)
         if restored is not None:
-            latest = self.latest()
-            if latest is None:
+            if self.latest() != restored.path:
                 self._name(restored.path)
-            elif latest == restored.path:
-                self._prune(latest)  # once more: a kill may have come between naming it and this
+            if restored.path == self.paths()[-1]:
+                self._prune(restored.path)  # once more: a kill may have come before this
         return restored
 
     def restore_weights(self, model: Module, which: WhichCheckpoint = "latest") -> Restored | None:
         """Load the weights alone of one checkpoint, verified, as for generation; None if there is none.
+
+        Of `run` only what was given is compared with the checkpoint's.
 
         Args:
             model: What they go into.
@@ -248,12 +221,17 @@ class Checkpoints:
 
         Raises:
             CheckpointError: If there are checkpoints and none of them is whole, or the chosen one is not.
-            ValueError: If there are checkpoints and not the one asked for, or it is of another model.
+            ValueError: If there are checkpoints and not the one asked for, or it is of another run or model.
         """
+
+        def load(path: Path) -> Restored:
+            self._check_run(path, self.run)
+            return load_weights(path, model)
+
         self.wait()
         steps = [_step(path) for path in self.paths()]
         if which == "latest" or not steps:
-            return self._newest(lambda path: load_weights(path, model))
+            return self._newest(load)
         path = self.best() if which == "best" else self.path_of(which)
         if path is None:
             msg = (
@@ -264,13 +242,21 @@ class Checkpoints:
         if _step(path) not in steps:
             msg = f"{self.directory} has no checkpoint of step {which}, but of steps {steps}"
             raise ValueError(msg)
-        return load_weights(path, model)
+        return load(path)
+
+    def _check_run(self, path: Path, names: Iterable[str] | None = None) -> None:
+        """Refuse a checkpoint of another run, or of one where the values of these names are others."""
+        theirs = SavedCheckpoint(path).state["run"]
+        if names is not None:
+            theirs = {name: theirs.get(name) for name in names}
+        difference = first_difference(self.run, theirs) if self.run else None
+        if difference is not None:
+            msg = f"{path} is of a run with {difference}"
+            raise ValueError(msg)
 
     def _newest(self, load_from: Callable[[Path], Restored]) -> Restored | None:
-        latest = self.latest()
         reasons = []
-        # One that is newer than `latest` says was not finished, or is left of what was gone back behind.
-        for path in sorted(self.paths(), key=lambda path: (path == latest, _step(path)), reverse=True):
+        for path in reversed(self.paths()):
             try:
                 return load_from(path)
             except CheckpointError as error:
@@ -295,9 +281,17 @@ class Checkpoints:
         }
 
     def make_ready(self) -> None:
-        """Make the directory, and remove from it what a killed save has left."""
+        """Make the directory, and remove from it what a killed save has left.
+
+        Raises:
+            ValueError: If `latest` is a directory.
+        """
         self.directory.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self.directory)
+        latest = self.directory / _LATEST
+        if latest.is_dir() and not latest.is_symlink():
+            msg = f"{latest} is a directory, where a file that names the newest checkpoint belongs: rename it"
+            raise ValueError(msg)
 
     def publish(self, path: Path) -> None:
         """Let `latest` name a checkpoint that is on the disk, and delete those that are not to be kept."""
@@ -317,15 +311,20 @@ class Checkpoints:
         logger.info("checkpoint on disk: %s (%d bytes of tensors in %.3f seconds)", path, size, seconds)
 
     def _prune(self, newest: Path) -> None:
-        """Delete what is not to be kept; a checkpoint that is not whole protects no other one from that."""
-        # What is ahead is damaged, or the run went on from an older one and will come there again.
-        paths = [path for path in self.paths() if _step(path) <= _step(newest)]
-        whole = [path for path in paths if _state_of(path) is not None]
+        """Delete what is not to be kept; a checkpoint that is not whole protects no other one from that.
+
+        Args:
+            newest: Every byte of it has been read, by who wrote or loaded it.
+        """
+        paths = self.paths()
+        whole = [path for path in paths if _step(path) <= _step(newest) and _state_of(path) is not None]
         if newest not in whole:
             msg = f"{newest} is not as it was written a moment ago; nothing older was deleted"
             raise CheckpointError(msg)
-        kept = {*whole[-self.keep_last :], *self._by_metric(whole)[: self.keep_best]}
-        for path in self.paths():
+        # What is ahead is damaged, or the run would have gone on from there; or somebody has put it there.
+        ahead = [path for path in paths if _step(path) > _step(newest) and _is_whole(path)]
+        kept = {*whole[-self.keep_last :], *self._by_metric(whole)[: self.keep_best], *ahead}
+        for path in paths:
             if path not in kept:
                 remove_directory(path)
         sync_directory(self.directory)
@@ -338,7 +337,15 @@ class Checkpoints:
 
 
 def _step(path: Path) -> int:
-    return int(path.name.removeprefix("step-"))
+    return step_of(path) or 0
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        verify_checkpoint(path)
+    except CheckpointError:
+        return False
+    return True
 
 
 def _state_of(path: Path, log: Callable[..., None] = logger.debug) -> Json | None:

@@ -16,12 +16,13 @@ Every byte is hashed as it is loaded, and nothing is given to the model before a
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from torch import Tensor
 from torch.nn import Module
@@ -37,6 +38,7 @@ from .weight_average import averages_in
 T = TypeVar("T")
 
 VERSION = 2
+_NAME = re.compile(r"step-(\d{8,})")
 _KINDS = ("model", "training", "extra")
 _WHOLE = tuple(f"{kind}.safetensors" for kind in _KINDS)
 STATE, _MANIFEST = "state.json", "manifest.json"
@@ -76,6 +78,32 @@ class Contents:
         """Return all tensors by kind and name, as in shards."""
         kinds = zip(_KINDS, (self.model, self.training, self.extra), strict=True)
         return {f"{kind}.{name}": tensor for kind, tensors in kinds for name, tensor in tensors.items()}
+
+
+def step_of(path: Path) -> int | None:
+    """Return the step that a directory has in its name as a checkpoint of a run, None if it has no such name.
+
+    Example:
+        >>> step_of(Path("checkpoints/step-00000400")), step_of(Path("checkpoints/latest"))
+        (400, None)
+    """
+    match = _NAME.fullmatch(path.name)
+    return int(match[1]) if match else None
+
+
+def check_step(name: str, step: Any) -> None:
+    """Refuse what counts no updates, before it is written into a checkpoint.
+
+    Raises:
+        TypeError: If it is no whole number.
+        ValueError: If it is negative.
+    """
+    if isinstance(step, bool) or not isinstance(step, int):
+        msg = f"{name} must be a whole number, got {step!r}"
+        raise TypeError(msg)
+    if step < 0:
+        msg = f"{name} must be at least 0, got {step}"
+        raise ValueError(msg)
 
 
 def contents_of(
@@ -159,6 +187,9 @@ class SavedCheckpoint:
             raw = _read_small(path / STATE)
             _compare(hashlib.sha256(raw).hexdigest(), self._manifest[STATE]["sha256"])
             self.state = _parse_state(raw)
+            if step_of(path) not in (None, self.state["step"]):
+                msg = f"is of step {self.state['step']}, unlike the name of its directory: is it a copy?"
+                raise ValueError(msg)
         self._in_shards = self.tensor_files != _WHOLE
         if self._in_shards:
             with _damage_named(path):

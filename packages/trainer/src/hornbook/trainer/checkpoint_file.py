@@ -9,7 +9,7 @@ from torch.nn import Module
 from torch.optim import Optimizer
 
 from . import state
-from .checkpoint_directory import VERSION, CheckpointError, under
+from .checkpoint_directory import VERSION, CheckpointError, check_step, under
 from .files import atomic_file, open_regular
 from .strict_json import Json, dump, parse_object
 from .tensor_file import build_header, encode, infos_of, read_header, read_tensors
@@ -29,6 +29,11 @@ def save_checkpoint(
         iteration: Number of updates done.
         out: A path, written atomically, or a binary file open for writing.
 
+    Raises:
+        TypeError: If the iteration is no whole number, or the state holds what can't be saved.
+        ValueError: If the iteration is negative.
+        OSError: If the disk is full; a path then names what it named before.
+
     Example:
         >>> import io, torch
         >>> model = torch.nn.Linear(2, 2)
@@ -38,6 +43,7 @@ def save_checkpoint(
         >>> load_checkpoint(io.BytesIO(file.getvalue()), model, optimizer)
         400
     """
+    check_step("iteration", iteration)
     weights, aliases = state.model_tensors(model)
     moments, rest = state.optimizer_tensors(optimizer)
     tensors = {f"model.{name}": t for name, t in weights.items()}
@@ -85,8 +91,9 @@ def _load(file: BinaryIO, name: str, model: Module, optimizer: Optimizer) -> int
         header = read_header(file)
         sha256 = header.metadata.pop("sha256", None)
         described = parse_object(header.metadata["hornbook"].encode())
-        iteration, aliases, rest = int(described["iteration"]), described["aliases"], described["optimizer"]
+        iteration, aliases, rest = described["iteration"], described["aliases"], described["optimizer"]
         version = described["version"]
+        check_step("iteration", iteration)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         reason = error if isinstance(error, ValueError) else "lacks what hornbook writes"
         msg = f"{name} is not a checkpoint of hornbook: it {reason}"
@@ -109,4 +116,4 @@ def _load(file: BinaryIO, name: str, model: Module, optimizer: Optimizer) -> int
         raise CheckpointError(msg)
     state.load_model_tensors(model, under("model.", tensors), aliases)
     state.load_optimizer_tensors(optimizer, under("optimizer.", tensors), rest)
-    return iteration
+    return int(iteration)

@@ -1,5 +1,6 @@
 """The training loop. It is handed all its parts and knows none of them."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from torch.optim import Optimizer
 
 from .bad_steps import BadStep, DivergedError, check_weights, log_bad_step
 from .batches import Batches
-from .checkpoint import CheckpointStore
+from .checkpoint_store import CheckpointStore
 from .evaluation import Evaluation, Loss
 from .logs import Row, Sink
 from .loop_config import LoopConfig
@@ -24,6 +25,8 @@ from .progress import Progress
 from .signals import StopRequest
 from .update import update_
 from .weight_average import WeightAverage
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +108,12 @@ def train(
     with ExitStack() as stack:
         for sink in sinks:
             stack.callback(sink.close)
-        stack.callback(checkpoints.wait)
+
+        def wait_for_save(kind: type[BaseException] | None, *_: object) -> None:
+            if kind is not KeyboardInterrupt:  # then the caller leaves at once; Python waits for the thread
+                checkpoints.wait()
+
+        stack.push(wait_for_save)
         batch_of = stack.enter_context(prefetch(batches))
         progress, seconds_before = _restore(checkpoints, model, optimizer, average, scale)
         began = time.perf_counter() - seconds_before
@@ -133,6 +141,7 @@ def train(
 
         def save(metric: float | None) -> None:
             check_weights(model, progress.step, agree)
+            save_began = time.perf_counter()
             checkpoints.save(
                 progress.step,
                 model,
@@ -142,6 +151,8 @@ def train(
                 extra={"progress": progress.state(), "loss_scale": scale.state()},
                 metric=metric,
             )
+            stall = time.perf_counter() - save_began
+            logger.info("checkpoint of step %d: training stood still for %.3f seconds", progress.step, stall)
 
         evaluation: Evaluation | None = None
         metric: float | None = None

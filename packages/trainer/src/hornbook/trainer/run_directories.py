@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .background_save import saves_on_their_way
 from .configuration import as_json, first_difference
 from .files import atomic_file, delete, is_leftover, made_directory, remove_leftovers
 from .run_lock import RunDirectoryError, held, is_lock
@@ -101,7 +102,8 @@ def run_directory(
         except ArithmeticError:  # a run that diverged is a result: its curve stays
             raise
         except BaseException:
-            if not old and not any((directory / "checkpoints").glob("step-*")):
+            saved = any((directory / "checkpoints").glob("step-*")) or saves_on_their_way()
+            if not old and not saved:
                 _empty(directory)
             raise
 

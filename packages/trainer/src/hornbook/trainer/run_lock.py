@@ -6,8 +6,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+from .background_save import when_written
 from .files import named_when_full
 
 _LOCK = ".lock"
@@ -24,6 +26,8 @@ def held(directory: Path) -> Iterator[None]:
 
     It is the system's lock on the open file (flock; on Windows a locked byte) that counts, and not that the
     file is there: after kill -9 it is free, and nothing has to be cleaned up.
+
+    A checkpoint that is still being written when the block ends, as after a second Ctrl-C, holds it too.
 
     Raises:
         RunDirectoryError: If another process holds it, at once, naming the process.
@@ -46,7 +50,7 @@ def held(directory: Path) -> Iterator[None]:
             os.write(descriptor, raw)
         yield
     finally:
-        os.close(descriptor)
+        when_written(partial(os.close, descriptor))
 
 
 if sys.platform == "win32":

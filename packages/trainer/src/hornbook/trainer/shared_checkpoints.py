@@ -1,7 +1,5 @@
 """The checkpoints of a run of many processes."""
 
-import logging
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -30,8 +28,6 @@ from .files import atomic_directory, named_when_full
 from .shards import Shard, encode_shard, is_cut, shard_names, shard_of
 from .state import HostBuffers
 from .strict_json import Json
-
-logger = logging.getLogger(__name__)
 
 
 class SharedCheckpoints:
@@ -103,8 +99,7 @@ class SharedCheckpoints:
         Raises:
             OtherRankError: On the other ranks, if rank 0 could not save.
         """
-        began = time.perf_counter()
-        self._saving.wait()
+        self._saving.make_way()
         random = {}
         for name, generator in self._own_random().items():
             for rank, row in enumerate(self._world.gather(generator)[1:], start=1):
@@ -120,11 +115,9 @@ class SharedCheckpoints:
             write = partial(self._write_shard, path, num_bytes=contents.num_bytes, state=contents.state)
             if self._checkpoints.asynchronous:
                 copied = shard._replace(parts=self._buffers.copy(shard.parts))
-                self._saving.begin(lambda: write(copied))
+                self._saving.begin(path, lambda: write(copied))
             else:
                 write(shard)
-            stall = time.perf_counter() - began
-            logger.info("checkpoint of step %d: training stood still for %.3f seconds", step, stall)
         else:
             with self._world.together():
                 if self._world.is_main:
