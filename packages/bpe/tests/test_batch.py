@@ -72,7 +72,7 @@ def test_an_encoder_serves_one_thread_at_a_time_and_is_used_again() -> None:
             made.append(cache_entries)
             self.busy = False
 
-        def encode(self, text: bytes, specials: Any) -> Any:
+        def encode(self, text: bytes | memoryview, specials: Any) -> Any:
             assert not self.busy
             self.busy = True
             meeting.wait()  # four are here at the same time

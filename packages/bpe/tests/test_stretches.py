@@ -13,7 +13,7 @@ from hornbook.bpe.cuts import SafeCuts
 from hornbook.bpe.patterns import find_pattern
 from hornbook.bpe.stretches import FileStretches
 
-if not hasattr(os, "pread"):
+if not hasattr(os, "preadv"):
     pytest.skip("files are read in another way here", allow_module_level=True)
 
 GPT2 = find_pattern("gpt2")
@@ -29,11 +29,11 @@ def test_stretches_are_the_whole_text_and_end_at_safe_cuts(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "stretches.txt"
     path.write_text(text, encoding="utf-8", newline="")
-    file = FileStretches(path)
-    parts = [file.read(begin, end) for begin, end in file.places(CUTS, size)]
+    file = FileStretches(path, size)
+    parts = [file.read(begin, end) for begin, end in file.places(CUTS)]
     assert b"".join(parts) == text.encode()
     assert all(parts)
-    pretokens = [piece for part in parts for piece in pretokens_of(part.decode())]
+    pretokens = [piece for part in parts for piece in pretokens_of(str(part, "utf-8"))]
     assert pretokens == pretokens_of(text)
 
 
@@ -45,22 +45,36 @@ def pretokens_of(text: str) -> list[str]:
 def test_a_cut_is_found_however_far_before_the_end_of_a_stretch_it_is(tmp_path: Path, length: int) -> None:
     path = tmp_path / "text.txt"
     path.write_bytes((b"one two " + b"x" * length) * (5 + 400_000 // length))
-    file = FileStretches(path)
-    places = list(file.places(CUTS, 100_000))
+    file = FileStretches(path, 100_000)
+    places = list(file.places(CUTS))
     assert b"".join([file.read(*place) for place in places]) == path.read_bytes()
     if length < 100_000:
         assert all(end - begin <= 100_000 + length for begin, end in places)
         assert len(places) > 1
-        assert all(file.read(begin, begin + 1) == b" " for begin, _ in places[1:])
+        assert all(bytes(file.read(begin, begin + 1)) == b" " for begin, _ in places[1:])
 
 
 def test_a_text_is_read_when_it_is_wanted(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_bytes(b"old text, of which this is all ")
-    file = FileStretches(path)
-    ((begin, end),) = file.places(CUTS, 100)
+    file = FileStretches(path, 100_000)
+    ((begin, end),) = file.places(CUTS)
     path.write_bytes(b"new text, of which that is all ")
-    assert file.read(begin, end) == b"new text, of which that is all "
+    assert bytes(file.read(begin, end)) == b"new text, of which that is all "
+
+
+def test_memory_serves_again_when_it_was_given_back_and_not_before(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"one two " * 1_000)
+    file = FileStretches(path, 1_000)
+    first, second = file.read(0, 800), file.read(804, 1_604)
+    assert (bytes(first[:8]), bytes(second[:8])) == (b"one two ", b"two one ")
+    memory = first.obj
+    file.take_back(first)
+    assert file.read(808, 1_000).obj is memory
+    assert bytes(second[:8]) == b"two one "
+    file.take_back(file.read(0, 8_000))  # longer than a stretch: not kept
+    assert len(file.read(0, 8)) == 8
 
 
 def test_the_file_is_closed_when_nobody_refers_to_it(tmp_path: Path) -> None:
@@ -68,7 +82,7 @@ def test_the_file_is_closed_when_nobody_refers_to_it(tmp_path: Path) -> None:
     path.write_bytes(b"text")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        file = FileStretches(path)
+        file = FileStretches(path, 100_000)
         descriptor = file._file.fileno()
         del file
         gc.collect()

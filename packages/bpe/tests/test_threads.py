@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -60,6 +61,27 @@ def test_items_are_drawn_only_a_little_ahead_and_by_the_caller(num_threads: int)
 
     for result in ordered_map(lambda item: item, items(), num_threads):
         assert len(drawn) <= result + 1 + 4 * num_threads
+
+
+def test_small_results_may_wait_for_a_slow_item_so_that_nobody_else_does() -> None:
+    most_done = threading.Event()
+    num_done = 0
+
+    def work(item: int) -> int:
+        nonlocal num_done
+        if item == 0:
+            if is_caller():  # who draws the items is not the one to wait
+                return item
+            most_done.wait(timeout=60)
+        num_done += 1
+        if num_done == 50:
+            most_done.set()
+        return item
+
+    for _ in range(20):
+        num_done = 0
+        most_done.clear()
+        assert list(ordered_map(work, range(60), 2, results_ahead=30)) == list(range(60))
 
 
 @pytest.mark.parametrize("num_threads", [1, 3])
@@ -162,7 +184,7 @@ def test_after_an_error_before_or_after_nothing_takes_its_turn(num_threads: int,
     def nothing(_: int) -> None:
         pass
 
-    steps = {"before": nothing, "after": nothing, failing: fail}
+    steps: Any = {"before": nothing, "after": nothing, failing: fail}
     results: list[int] = []
     with pytest.raises(OSError, match="the third"):
         results.extend(ordered_map(lambda item: item, range(100), num_threads, **steps))

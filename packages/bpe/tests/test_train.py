@@ -175,7 +175,7 @@ def test_what_the_threads_counted_is_added(path: Path, monkeypatch: pytest.Monke
     counting_threads: set[int] = set()
 
     class Together(PureCounter):
-        def add_text(self, block: bytes) -> None:
+        def add_text(self, block: bytes | memoryview) -> None:
             if threading.get_ident() not in counting_threads:  # its first block: two threads have one
                 counting_threads.add(threading.get_ident())
                 both_count.wait()

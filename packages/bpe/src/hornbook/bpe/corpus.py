@@ -61,7 +61,9 @@ def encode_corpus(
     )
 
     def encode(block: sources.Block) -> tuple[sources.Block, TokenIds]:
-        return block, block.give(lambda text: encoder.encode_utf8(text, specials))
+        ids = block.give(lambda text: encoder.encode_utf8(text, specials))
+        block.drop()
+        return block, ids
 
     def write(encoded: tuple[sources.Block, TokenIds]) -> None:
         block, ids = encoded
@@ -72,7 +74,7 @@ def encode_corpus(
         encode,
         source.blocks(encoder.cuts(specials), BLOCK_BYTES),
         threads,
-        before=lambda block: writer.add_text(block.text),
+        before=lambda block: writer.add_text(block.view),
         after=write,
     )
     with writer, closing(work) as written:

@@ -18,10 +18,15 @@ from .patterns import Pattern, find_pattern
 from .progress import Progress
 from .sources import Block, InputPath, Source, open_source
 from .special import SpecialTokens, check_special_tokens
+from .stretches import Utf8
 from .threads import ordered_map
 
 # Of a thread's own counter: 32 MB in the core.
 _MOST_PRETOKENS = 1 << 19
+
+# A block that was counted holds no text. One that makes a counter grow takes twenty times as long as others,
+# and the other threads shall not wait for it.
+_RESULTS_AHEAD = 64
 
 
 def count_pretokens(
@@ -87,6 +92,7 @@ def count_source(
         except IndexError:
             counter = engine.new_counter(pattern, specials)
         block.give(counter.add_text)
+        block.drop()
         if num_threads == 1 or len(counter) <= _MOST_PRETOKENS:
             idle.append(counter)
             return block
@@ -99,7 +105,8 @@ def count_source(
 
     num_bytes = 0
     blocks = source.blocks(SafeCuts(pattern, special_tokens), block_bytes)
-    with closing(ordered_map(count, blocks, num_threads)) as counted:
+    work = ordered_map(count, blocks, num_threads, results_ahead=_RESULTS_AHEAD)
+    with closing(work) as counted:
         for block in counted:
             num_bytes += block.size
             if progress is not None:
@@ -136,10 +143,10 @@ class PureCounter:
         self._specials = specials
         self._counts: Counter[bytes] = Counter()
 
-    def add_text(self, block: bytes) -> None:
+    def add_text(self, block: Utf8) -> None:
         """Count the pretokens between special tokens."""
         found: Counter[str] = Counter()
-        for segment in self._specials.split(block.decode())[::2]:
+        for segment in self._specials.split(str(block, "utf-8"))[::2]:
             found.update(self._pattern.split(segment))
         for pretoken, count in found.items():
             self._counts[pretoken.encode()] += count

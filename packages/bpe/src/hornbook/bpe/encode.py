@@ -12,6 +12,7 @@ from .cuts import SafeCuts, byte_blocks
 from .engine import TokenIds
 from .patterns import Pattern
 from .special import SpecialTokens
+from .stretches import Utf8
 from .vocabulary import MergeTable
 
 # Up to here a linear search for the next merge is faster than a heap.
@@ -47,7 +48,7 @@ class PureEncoder:
         self._cache = _PretokenCache(PretokenEncoder(byte_ids, merges), dtype.char, cache_entries)
         self._cuts: tuple[SpecialTokens, SafeCuts] | None = None
 
-    def encode(self, text: bytes, specials: SpecialTokens) -> TokenIds:
+    def encode(self, text: Utf8, specials: SpecialTokens) -> TokenIds:
         """The token ids of valid UTF-8, special tokens recognised.
 
         Raises:
@@ -55,7 +56,7 @@ class PureEncoder:
         """
         ids_of, split = self._cache.__getitem__, self._pattern.split
         packed: list[bytes] = []
-        for block in byte_blocks([text], self._cuts_for(specials), _BLOCK_BYTES):
+        for block in byte_blocks([bytes(text)], self._cuts_for(specials), _BLOCK_BYTES):
             for index, part in enumerate(specials.split(block.decode())):
                 if index % 2 == 0:
                     packed += map(ids_of, split(part))

@@ -12,6 +12,7 @@ from .cuts import SafeCuts, byte_blocks
 from .engine import Encoder, EncoderFactory, TokenIds, encoder_factory, id_dtype
 from .patterns import Pattern
 from .special import SpecialTokens
+from .stretches import Utf8
 from .vocabulary import MergeTable
 
 # The pretokens of a text are mostly the same few thousand.
@@ -44,7 +45,7 @@ class EncoderPool:
         # The first is made now, so that encoding needs no memory for it later.
         self._idle: list[Encoder] = [factory(cache_entries)]
 
-    def encode(self, text: bytes, specials: SpecialTokens) -> TokenIds:
+    def encode(self, text: Utf8, specials: SpecialTokens) -> TokenIds:
         """The token ids of a text; for any thread."""
         try:
             encoder = self._idle.pop()  # like append, atomic
@@ -133,7 +134,7 @@ class TextEncoder:
         """Where text may be cut if these special tokens are recognised."""
         return SafeCuts(self._pattern, specials.ids)
 
-    def encode_utf8(self, text: bytes, specials: SpecialTokens) -> TokenIds:
+    def encode_utf8(self, text: Utf8, specials: SpecialTokens) -> TokenIds:
         """The token ids of a text in UTF-8.
 
         Raises:

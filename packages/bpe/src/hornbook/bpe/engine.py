@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .library import load
+from .stretches import Utf8
 
 if TYPE_CHECKING:
     import ctypes
@@ -33,7 +34,7 @@ class PackedCounts(NamedTuple):
 class Counter(Protocol):
     """Counts pretokens; for one thread at a time."""
 
-    def add_text(self, block: bytes) -> None:
+    def add_text(self, block: Utf8) -> None:
         """Count the pretokens between special tokens.
 
         Raises:
@@ -59,7 +60,7 @@ class Counter(Protocol):
 class Encoder(Protocol):
     """Encodes text; for one thread at a time, because it keeps what it has encoded."""
 
-    def encode(self, text: bytes, specials: "SpecialTokens") -> TokenIds:
+    def encode(self, text: Utf8, specials: "SpecialTokens") -> TokenIds:
         """The token ids of a text, special tokens recognised.
 
         Raises:

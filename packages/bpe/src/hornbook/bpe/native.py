@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .cuts import BLOCK_BYTES
 from .engine import PackedCounts
 from .special import SpecialTokens
 
 if TYPE_CHECKING:
     from .engine import TokenIds
     from .patterns import Pattern
+    from .stretches import Utf8
     from .vocabulary import MergeTable
 
 _OUT_OF_MEMORY = -1
@@ -28,15 +30,16 @@ _MISSING_BYTE = -2
 _NOT_UTF8 = -1000
 _FASTEST = -1  # of the forms of the core that the machine can execute
 _SLACK_BYTES = 8  # encoders write in steps of eight bytes
+_FEW_BYTES = 1 << 16  # of text; memory for its ids is there
 
-# Result and arguments. Texts are bytes objects, arrays and handles are addresses.
+# Result and arguments. Texts are bytes objects or addresses, arrays and handles are addresses.
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
-    "hb_valid_prefix": (c_int64, [c_char_p, c_int64, c_int32]),
+    "hb_valid_prefix": (c_int64, [c_void_p, c_int64, c_int32]),
     "hb_scan": (c_int64, [c_char_p, c_int64, c_void_p, c_int32]),
     "hb_specials_new": (c_void_p, [c_char_p, c_void_p, c_int64]),
     "hb_specials_free": (None, [c_void_p]),
     "hb_counter_new": (c_void_p, [c_void_p, c_int32]),
-    "hb_count_text": (c_int32, [c_void_p, c_void_p, c_char_p, c_int64]),
+    "hb_count_text": (c_int32, [c_void_p, c_void_p, c_void_p, c_int64]),
     "hb_count_words": (c_int32, [c_void_p, c_void_p, c_void_p, c_void_p, c_int64]),
     "hb_counter_size": (None, [c_void_p, c_void_p, c_void_p]),
     "hb_counter_words": (None, [c_void_p, c_void_p, c_void_p, c_void_p]),
@@ -47,7 +50,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "hb_merges_new": (c_void_p, [c_void_p, c_void_p, c_void_p, c_int64]),
     "hb_merges_free": (None, [c_void_p]),
     "hb_encoder_new": (c_void_p, [c_void_p, c_int32, c_int64, c_void_p, c_int32]),
-    "hb_encode_text": (c_int64, [c_void_p, c_void_p, c_void_p, c_char_p, c_int64, c_void_p]),
+    "hb_encode_text": (c_int64, [c_void_p, c_void_p, c_void_p, c_void_p, c_int64, c_void_p]),
     "hb_encode_words": (c_int64, [c_void_p, c_char_p, c_void_p, c_int64, c_void_p]),
     "hb_encoder_free": (None, [c_void_p]),
     "hb_decoded_size": (c_int64, [c_void_p, c_int64, c_void_p, c_int64]),
@@ -128,7 +131,7 @@ class NativeCounter:
         key = _hash_key()
         self._handle = Handle(library, "counter", key.ctypes.data, simd)
 
-    def add_text(self, block: bytes) -> None:
+    def add_text(self, block: "Utf8") -> None:
         """Count the pretokens between special tokens.
 
         Raises:
@@ -136,11 +139,11 @@ class NativeCounter:
         """
         if self._pattern.name == "gpt2":
             status = self._library.hb_count_text(
-                self._handle.address, self._native_specials.address, block, len(block)
+                self._handle.address, self._native_specials.address, _start(block), len(block)
             )
             _check(status, self._library, block)
             return
-        for part in self._specials.split(block.decode())[::2]:
+        for part in self._specials.split(str(block, "utf-8"))[::2]:
             text = part.encode()
             ends = self._pattern.spans(text)
             data = np.frombuffer(text, np.uint8)
@@ -223,8 +226,9 @@ class NativeEncoder:
             library, "encoder", merges.address, dtype.itemsize, cache_entries, key.ctypes.data, simd
         )
         self._slack = _SLACK_BYTES // dtype.itemsize
+        self._block_ids = np.empty(0, dtype)
 
-    def encode(self, text: bytes, specials: SpecialTokens) -> "TokenIds":
+    def encode(self, text: "Utf8", specials: SpecialTokens) -> "TokenIds":
         """The token ids of a text, special tokens recognised.
 
         Raises:
@@ -233,18 +237,32 @@ class NativeEncoder:
         """
         if self._pattern.name == "gpt2":
             native = NativeSpecials.of(self._library, specials)
-            ids = np.empty(len(text) + self._slack, self._dtype)
+            ids = self._memory_for(len(text))
             num_ids = self._library.hb_encode_text(
-                self._handle.address, native.address, native.ids_address, text, len(text), ids.ctypes.data
+                self._handle.address,
+                native.address,
+                native.ids_address,
+                _start(text),
+                len(text),
+                ids.ctypes.data,
             )
             _check(num_ids, self._library, text)
-            return _cut(ids, num_ids)
-        parts = specials.split(text.decode())
+            return ids[:num_ids].copy() if ids is self._block_ids else _cut(ids, num_ids)
+        parts = specials.split(str(text, "utf-8"))
         encoded = [
             np.array([specials.ids[part]], self._dtype) if index % 2 else self._encode_part(part.encode())
             for index, part in enumerate(parts)
         ]
         return np.concatenate(encoded) if len(encoded) > 1 else encoded[0]
+
+    def _memory_for(self, num_bytes: int) -> "TokenIds":
+        """Memory for the ids of a text; for blocks always the same, because fresh memory costs time."""
+        num_ids = num_bytes + self._slack
+        if not _FEW_BYTES < num_bytes <= BLOCK_BYTES:
+            return np.empty(num_ids, self._dtype)
+        if len(self._block_ids) < num_ids:
+            self._block_ids = np.empty(BLOCK_BYTES + self._slack, self._dtype)
+        return self._block_ids
 
     def _encode_part(self, text: bytes) -> "TokenIds":
         ends = self._pattern.spans(text)
@@ -292,10 +310,15 @@ def _check_memory(status: int) -> None:
         raise MemoryError
 
 
-def _check(result: int, library: ctypes.CDLL, text: bytes) -> None:
+def _start(text: "Utf8") -> bytes | int:
+    """Where a text lies, as ctypes takes it."""
+    return text if isinstance(text, bytes) else np.frombuffer(text, np.uint8).ctypes.data
+
+
+def _check(result: int, library: ctypes.CDLL, text: "Utf8") -> None:
     """Raise the error that the core returned, if it is one."""
     if result == _NOT_UTF8:
-        valid = library.hb_valid_prefix(text, len(text), _FASTEST)
+        valid = library.hb_valid_prefix(_start(text), len(text), _FASTEST)
         encoding, reason = "utf-8", "not well formed"
         raise UnicodeDecodeError(encoding, text, valid, valid + 1, reason)
     if result <= _MISSING_BYTE:

@@ -10,13 +10,13 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeVar, cast, runtime_checkable
+from typing import BinaryIO, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 from .arguments import check_path
 from .cuts import BLOCK_BYTES, SafeCuts, byte_blocks
-from .stretches import FileStretches, check_whole
+from .stretches import FileStretches, Utf8, check_whole
 
 _Result = TypeVar("_Result")
 
@@ -37,39 +37,60 @@ class Block:
     """A stretch of one text that ends at a safe cut.
 
     Args:
-        read: Gives the text; called once, when it is asked for, by whichever thread works on it.
+        read: Gives the text; called when it is asked for, by whichever thread works on it.
+        take_back: Takes what `read` gave, once it is no longer wanted.
         size: In bytes.
         name: Of the text it comes from.
         offset: In bytes of that text; a new text begins where it is 0.
         done: Bytes of the source before the end of this block, for progress.
     """
 
-    def __init__(self, read: Callable[[], bytes], size: int, name: str, offset: int, done: int) -> None:
+    def __init__(
+        self,
+        read: Callable[[], Utf8],
+        take_back: Callable[[Utf8], object],
+        size: int,
+        name: str,
+        offset: int,
+        done: int,
+    ) -> None:
         self._read = read
+        self._take_back = take_back
+        self._view: Utf8 | None = (
+            None  # no cached_property: up to Python 3.11 only one is worked out at a time
+        )
         self.size = size
         self.name = name
         self.offset = offset
         self.done = done
 
-    @cached_property
-    def text(self) -> bytes:
-        """The text.
+    @property
+    def view(self) -> Utf8:
+        """The text, up to the next `drop`: then its memory serves another block.
 
         Raises:
             ValueError: If its file was cut short meanwhile.
         """
-        return self._read()
+        if self._view is None:
+            self._view = self._read()
+        return self._view
 
-    def give(self, work: Callable[[bytes], _Result]) -> _Result:
+    def drop(self) -> None:
+        """Say that the text is no longer wanted."""
+        if self._view is not None:
+            self._take_back(self._view)
+            self._view = None
+
+    def give(self, work: Callable[[Utf8], _Result]) -> _Result:
         """What `work` makes of the text.
 
         Raises:
             ValueError: If `work` finds that it is not valid UTF-8; names the byte and its offset in the text.
         """
         try:
-            return work(self.text)
+            return work(self.view)
         except UnicodeDecodeError as error:
-            place = f"byte 0x{self.text[error.start]:02x} at offset {self.offset + error.start}"
+            place = f"byte 0x{self.view[error.start]:02x} at offset {self.offset + error.start}"
             msg = f"{self.name} is not valid UTF-8: {place}; convert it to UTF-8 first"
             raise ValueError(msg) from None
 
@@ -101,11 +122,11 @@ class Source:
         done = 0
         for text in self._texts:
             offset = 0
-            for num_bytes, read in text.stretches(cuts, size):
+            for num_bytes, read, take_back in text.stretches(cuts, size):
                 now = done + text.position
                 # A file may have grown since its size was taken.
                 now = now if self.total is None else min(now, self.total)
-                yield Block(read, num_bytes, text.name, offset, now)
+                yield Block(read, take_back, num_bytes, text.name, offset, now)
                 offset += num_bytes
             done += text.position
 
@@ -176,6 +197,14 @@ def _descriptors(file: object) -> list[int]:
         return []
 
 
+class _Stretch(NamedTuple):
+    """A stretch of a text: its size in bytes, what gives it, and what takes it back."""
+
+    size: int
+    read: Callable[[], Utf8]
+    take_back: Callable[[Utf8], object]
+
+
 class _Text:
     """One text of a source."""
 
@@ -186,10 +215,14 @@ class _Text:
         """The text; chunks may end anywhere."""
         raise NotImplementedError
 
-    def stretches(self, cuts: SafeCuts, size: int) -> Iterator[tuple[int, Callable[[], bytes]]]:
-        """Stretches of about `size` bytes that end at safe cuts: how long each is, and what gives it."""
+    def stretches(self, cuts: SafeCuts, size: int) -> Iterator[_Stretch]:
+        """Stretches of about `size` bytes that end at safe cuts."""
         for block in byte_blocks(self.chunks(), cuts, size):
-            yield len(block), partial(bytes, block)
+            yield _Stretch(len(block), partial(bytes, block), _let_go)
+
+
+def _let_go(text: Utf8) -> None:
+    """What nobody refers to any more goes away by itself."""
 
 
 class _Strings(_Text):
@@ -264,17 +297,17 @@ class _File(_Text):
                     raise ValueError(msg) from error
         check_whole(self.name, size, self.position)
 
-    def stretches(self, cuts: SafeCuts, size: int) -> Iterator[tuple[int, Callable[[], bytes]]]:
+    def stretches(self, cuts: SafeCuts, size: int) -> Iterator[_Stretch]:
         # Of a plain file only the ends of stretches are read now, and each stretch by the thread that works
         # on it: no text is copied or handed from one processor to another.
-        is_plain = self._path.suffix.lower() not in _DECOMPRESSORS and hasattr(os, "pread")
+        is_plain = self._path.suffix.lower() not in _DECOMPRESSORS and hasattr(os, "preadv")
         if not is_plain or not self._path.is_file() or self._path.stat().st_size == 0:  # as in /proc
             yield from super().stretches(cuts, size)
             return
-        file = FileStretches(self._path)
-        for begin, end in file.places(cuts, size):
+        file = FileStretches(self._path, size)
+        for begin, end in file.places(cuts):
             self.position = end
-            yield end - begin, partial(file.read, begin, end)
+            yield _Stretch(end - begin, partial(file.read, begin, end), file.take_back)
 
     def _read(self, file: BinaryIO, size: int) -> Iterator[bytes]:
         while chunk := file.read(size):

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
-# So many for each thread are under way or done: a thread that is free finds something to do, and what they
-# hold stays small.
+# So many for each thread are under way: a thread that is free finds something to do, and what they hold stays
+# small.
 _ITEMS_AHEAD = 4
 
 
@@ -22,6 +22,7 @@ def ordered_map(
     *,
     before: Callable[[_Item], object] | None = None,
     after: Callable[[_Result], object] | None = None,
+    results_ahead: int = 0,
 ) -> Generator[_Result, None, None]:
     """Yield `function(item)` for each item, in order, worked out on `num_threads` threads.
 
@@ -35,6 +36,7 @@ def ordered_map(
         num_threads: Threads in all.
         before: Called with each item before `function` is, in order and for one at a time, on any thread.
         after: The same with each result.
+        results_ahead: Results for each thread that may wait for an earlier one besides; 0 where they are big.
 
     Example:
         >>> list(ordered_map(len, ["a", "bc", ""], num_threads=2))
@@ -52,7 +54,7 @@ def ordered_map(
                 passed = step.function(passed)
             yield passed
     else:
-        yield from _on_threads(items, _Line(steps), num_threads)
+        yield from _on_threads(items, _Line(steps), num_threads, results_ahead)
 
 
 def _passing_on(function: Callable[[Any], object]) -> Callable[[Any], Any]:
@@ -63,14 +65,19 @@ def _passing_on(function: Callable[[Any], object]) -> Callable[[Any], Any]:
     return call
 
 
-def _on_threads(items: Iterable[Any], line: "_Line", num_threads: int) -> Generator[Any, None, None]:
+def _on_threads(
+    items: Iterable[Any], line: "_Line", num_threads: int, results_ahead: int
+) -> Generator[Any, None, None]:
     iterator = iter(items)
+    most_under_way = _ITEMS_AHEAD * num_threads
+    most_results = results_ahead * num_threads
     num_drawn = num_yielded = 0
     is_drawn_out = False
     line.start(num_threads - 1)
     try:
         while not (is_drawn_out and num_yielded == num_drawn):
-            may_draw = not is_drawn_out and num_drawn - num_yielded < _ITEMS_AHEAD * num_threads
+            num_waiting = min(line.num_results(), most_results)
+            may_draw = not is_drawn_out and num_drawn - num_yielded - num_waiting < most_under_way
             if line.has_result(num_yielded):
                 yield line.result(num_yielded)
                 num_yielded += 1
@@ -157,6 +164,10 @@ class _Line:
     def has_result(self, number: int) -> bool:
         """Whether `result` would not have to wait."""
         return number in self._results or number in self._errors
+
+    def num_results(self) -> int:
+        """How many items have a result that was not taken."""
+        return len(self._results)
 
     def result(self, number: int) -> Any:
         """The result of an item that has one; raises its error."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from .aside import AsideFile, remove_leftovers, sync_directory
 from .engine import TokenIds, id_dtype
+from .stretches import Utf8
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -115,7 +116,7 @@ class TokenFileWriter:
             msg = f"no room to write {self._paths[0]}: free some space there, or choose another folder"
             raise OSError(error.errno, msg) from error
 
-    def add_text(self, text: bytes) -> None:
+    def add_text(self, text: Utf8) -> None:
         """Take the next block of text into the manifest. `add` writes its ids, at the same time or later."""
         self._text_sha256.update(text)
 

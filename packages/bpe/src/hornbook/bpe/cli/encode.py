@@ -86,7 +86,7 @@ def _print_ids(args: argparse.Namespace) -> None:
 def _blocks(tokenizer: Tokenizer, inputs: list[str]) -> Iterator[tuple[list[int], bool]]:
     cuts = SafeCuts(find_pattern(tokenizer.pattern), tokenizer.special_tokens)
     for block in open_source(source(inputs)).blocks(cuts):
-        yield tokenizer.encode(block.give(bytes.decode)), block.offset == 0
+        yield tokenizer.encode(block.give(lambda text: str(text, "utf-8"))), block.offset == 0
 
 
 def id_lines(blocks: Iterable[tuple[list[int], bool]], end: int | None) -> Iterator[str]:

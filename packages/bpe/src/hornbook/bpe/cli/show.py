@@ -79,7 +79,7 @@ def _first_bytes(path: str, max_bytes: int) -> tuple[bytes, bool]:
     """The beginning of the text, up to the end of a character, and whether that is all of it."""
     text = b""
     for block in open_source(source([path])).blocks(SafeCuts(find_pattern("gpt2"), [])):
-        text += block.text
+        text += block.view
         if len(text) > max_bytes:
             break
     end = max_bytes
