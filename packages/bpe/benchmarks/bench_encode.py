@@ -3,7 +3,7 @@
 uv run --group benchmarks benchmarks/bench_encode.py [--data DIR] [--repetitions N]  # in packages/bpe
 
 Warm: one process, everyone has encoded the whole text before. Cold: a process a run, a tokenizer that has
-seen nothing. One thread by CPU time; two threads by the wall clock, so only an idle machine shows the gain.
+seen nothing. By CPU time; what two threads gain, bench_threads.py measures.
 """
 
 import argparse
@@ -85,22 +85,6 @@ def measure_list(name: str, folder: Path, path: Path, flags: argparse.Namespace)
     print_ratios(title, measured, megabytes, clock="cpu", targets={"tiktoken": 6})
 
 
-def measure_threads(name: str, folder: Path, path: Path, flags: argparse.Namespace) -> None:
-    """Two threads of ours beside one; by the wall clock."""
-    tokens = folder / "tokens.bin"
-    works = {
-        "encode_file": lambda n: fresh("encode_file", folder, path, tokens, n),
-        "count_pretokens": lambda n: fresh("count", path, n),
-    }
-    for title, work in works.items():
-        contestants = {f"{title} on two": partial(work, 2), "one thread": partial(work, 1)}
-        measured = alternate(contestants, flags.repetitions)
-        megabytes = path.stat().st_size / 1e6
-        print_ratios(
-            f"{title} of {name}, {megabytes:.1f} MB", measured, megabytes, clock="wall", targets={"one": 1.8}
-        )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -117,7 +101,6 @@ def main() -> None:
             Tokenizer(*train_bpe(path, VOCAB_SIZES[name], [END_OF_TEXT]), [END_OF_TEXT]).save(folder)
             measure_numpy(name, folder, path, flags)
             measure_list(name, folder, path, flags)
-            measure_threads(name, folder, path, flags)
 
 
 if __name__ == "__main__":
