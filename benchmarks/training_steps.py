@@ -1,6 +1,7 @@
 """Training steps of hornbook and its peers: same shape, same data, same optimizer."""
 
 import importlib.util
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -130,6 +131,7 @@ def _nanogpt(setting: Setting) -> tuple[Module, Loss]:
     spec = importlib.util.spec_from_file_location("nanogpt_model", setting.nanogpt)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # the compiler looks for it there
     spec.loader.exec_module(module)
     shape = setting.shape
     config = module.GPTConfig(

@@ -93,8 +93,9 @@ def matmul_flops_per_second(
         FLOP/s, 2 for each multiply-add; the median of the repetitions that fit into `seconds`.
     """
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    left = torch.ones(rows, inner, device=device, dtype=dtype)
-    right = torch.ones(inner, columns, device=device, dtype=dtype)
+    # Random numbers: a GPU multiplies equal ones faster than any real ones.
+    left = torch.randn(rows, inner, device=device, dtype=dtype)
+    right = torch.randn(inner, columns, device=device, dtype=dtype)
     times: list[float] = []
     until = time.perf_counter() + seconds
     while time.perf_counter() < until or len(times) < 3:

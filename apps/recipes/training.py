@@ -23,6 +23,7 @@ from hornbook.trainer import (
     autocast,
     checkpoint_activations,
     compiled,
+    deterministic,
     epoch_windows,
     evaluate,
     parallelize,
@@ -109,7 +110,8 @@ def train_experiment(
     average = None if experiment.ema_decay is None else WeightAverage(model, experiment.ema_decay)
     flops = training_flops(experiment.model, batch_size=1) / experiment.model.context_length
     measured = recorded_peak(most_bytes, directory) if world.is_main else nullcontext()
-    with stop_on_signals() as stop, measured:
+    same_bits = deterministic(device) if experiment.deterministic else nullcontext()
+    with same_bits, stop_on_signals() as stop, measured:
         outcome = train(
             experiment.loop,
             model=model,

@@ -18,6 +18,7 @@ from hornbook.trainer import (
     WeightAverage,
     autocast,
     compiled,
+    deterministic,
     epoch_windows,
     random_windows,
 )
@@ -57,10 +58,11 @@ def stopped_and_straight(
     border: str,
     dropout: float = 0.1,
     compile: bool = False,  # noqa: A002
+    device: str = "cpu",
 ) -> None:
     def make_loss(model: nn.Module) -> Loss:
         model.get_submodule("dropout").p = dropout  # type: ignore[assignment]
-        loss = autocast(bigram_loss(model), torch.device("cpu"), precision)
+        loss = autocast(bigram_loss(model), torch.device(device), precision)
         return compiled(loss) if compile else loss
 
     def make_parts(model: nn.Module) -> Mapping[str, Any]:
@@ -70,7 +72,7 @@ def stopped_and_straight(
         }
 
     batches = {"windows": random_windows, "epochs": epoch_windows}[shuffle](
-        DATA, batch_size=4, context_length=CONTEXT_LENGTH, device="cpu", seed=3
+        DATA, batch_size=4, context_length=CONTEXT_LENGTH, device=device, seed=3
     )
     settings: dict[str, Any] = {
         "num_steps": 24,
@@ -80,6 +82,7 @@ def stopped_and_straight(
         "make_loss": make_loss,
         "make_parts": make_parts,
         "batches": batches,
+        "device": device,
     }
     straight, whole = run_in(directory / "straight", **settings)
     stop = StopRequest()
@@ -150,3 +153,25 @@ def test_a_compiled_run_resumes_too(tmp_path: Path, optimizer: str, precision: P
         border="in an epoch",
         compile=True,
     )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize(("optimizer", "precision"), [("adamw", "fp32"), ("adamw", "fp16"), ("muon", "bf16")])
+def test_a_run_on_a_gpu_resumes_too(
+    tmp_path: Path,
+    optimizer: str,
+    precision: Precision,
+    compile: bool,  # noqa: A002
+) -> None:
+    with deterministic(torch.device("cuda")):
+        stopped_and_straight(
+            tmp_path,
+            shuffle="windows",
+            micro_batch_size=1,
+            optimizer=optimizer,
+            precision=precision,
+            border="in an epoch",
+            compile=compile,
+            device="cuda",
+        )

@@ -82,6 +82,7 @@ def run_in(
     make_optimizer: Callable[[nn.Module], Optimizer] = adamw,
     make_loss: Callable[[nn.Module], Loss] = bigram_loss,
     make_parts: Callable[[nn.Module], Mapping[str, Any]] = lambda model: {},
+    device: str = "cpu",
     **parts: Any,
 ) -> tuple[Outcome, Bigram]:
     """Train in a directory, from its newest checkpoint if it has one.
@@ -91,7 +92,7 @@ def run_in(
     directory.mkdir(exist_ok=True)
     seed_everything(1)
     torch.set_num_threads(1)
-    model = Bigram()
+    model = Bigram().to(device)
     loss = make_loss(model)
     config: dict[str, Any] = {
         "num_steps": num_steps,
@@ -103,7 +104,7 @@ def run_in(
         "model": model,
         "optimizer": make_optimizer(model),
         "schedule": cosine_schedule(max_lr=0.01, min_lr=0.001, warmup_steps=5, cosine_steps=num_steps),
-        "batches": random_windows(TOKENS, batch_size=4, context_length=CONTEXT_LENGTH, device="cpu", seed=3),
+        "batches": random_windows(TOKENS, batch_size=4, context_length=CONTEXT_LENGTH, device=device, seed=3),
         "loss": loss,
         "evaluate": lambda _last: evaluate(
             loss,
@@ -111,6 +112,7 @@ def run_in(
             batch_size=4,
             context_length=CONTEXT_LENGTH,
             token_num_bytes=np.ones(VOCAB_SIZE, np.int64),
+            device=device,
         ),
         "checkpoints": Checkpoints(directory / "checkpoints"),
         "sinks": [CsvSink(directory / "metrics.csv"), *sinks],

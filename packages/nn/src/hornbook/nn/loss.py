@@ -147,8 +147,7 @@ def _sum_and_gradients(
     l = c tanh(a / c), a = W h, and dloss/da = dloss/dl (1 - (l / c)^2).
     """
     kind = hidden.device.type
-    # Not every device, such as meta, can be asked whether autocast is on.
-    autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    autocast = not hidden.is_meta and torch.is_autocast_enabled(kind)  # meta can't be asked
     dtype = torch.get_autocast_dtype(kind) if autocast else hidden.dtype
     head = weight.to(dtype) if autocast else weight  # once, not once a chunk
     wide = torch.promote_types(dtype, torch.float32)
@@ -177,7 +176,7 @@ def _sum_and_gradients(
             losses = losses + z_loss * log_partition.square()
             factors = factors * (1 + 2 * z_loss * log_partition)
         total = total + losses.where(counts, 0).sum()
-        slopes = exps.mul_(factors.where(counts, 0)).scatter_add_(-1, index, -counts.to(wide))
+        slopes = _less_one_at(exps.mul_(factors.where(counts, 0)), index, counts)
         if slope is not None:
             slopes.mul_(slope)
         slopes = slopes.to(dtype)
@@ -190,6 +189,15 @@ def _sum_and_gradients(
             grad_weight += slopes.T @ x
     assert grad_weight is not None  # there is a first chunk
     return total, torch.cat(grads_hidden).to(hidden.dtype), grad_weight.to(weight.dtype)
+
+
+def _less_one_at(slopes: Tensor, index: Tensor, counts: Tensor) -> Tensor:
+    """Subtract 1 at each target that counts."""
+    if torch.compiler.is_compiling():
+        # No scatter: the compiler makes one pass of this and what comes before and after.
+        is_target = torch.arange(slopes.shape[-1], device=slopes.device) == index
+        return slopes - (is_target & counts).to(slopes.dtype)
+    return slopes.scatter_add_(-1, index, -counts.to(slopes.dtype))
 
 
 def _with_gradients(total: Tensor, inputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:

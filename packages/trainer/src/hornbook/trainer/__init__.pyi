@@ -17,6 +17,7 @@ from .checkpoint_file import load_checkpoint, save_checkpoint
 from .checkpoint_store import CheckpointStore
 from .choices import Precision, WhichCheckpoint
 from .compile import compiled
+from .determinism import deterministic
 from .distributed import OtherRankError, World, joined_world
 from .evaluation import Evaluation, Loss, evaluate
 from .files import atomic_directory, atomic_file, made_directory, remove_leftovers, sha256_of_file
@@ -87,6 +88,7 @@ __all__ = [
     "checkpoint_activations",
     "choose_precision",
     "compiled",
+    "deterministic",
     "epoch_windows",
     "evaluate",
     "gather_windows",
