@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -30,12 +31,13 @@ def deterministic(device: torch.device) -> Iterator[None]:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     enabled = torch.are_deterministic_algorithms_enabled()
     only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
-    fills = torch.utils.deterministic.fill_uninitialized_memory
+    also: Any = torch.utils.deterministic  # its types don't tell the next one
+    fills = also.fill_uninitialized_memory
     # Not only a warning where torch has no such kernel: with that it takes attention's usual one.
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing reads what was never written
+    also.fill_uninitialized_memory = False  # nothing reads what was never written
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(enabled, warn_only=only_warns)
-        torch.utils.deterministic.fill_uninitialized_memory = fills
+        also.fill_uninitialized_memory = fills

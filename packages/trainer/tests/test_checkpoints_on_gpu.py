@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 def gradients_once(table: Tensor, ids: Tensor) -> Tensor:
     """Of an embedding that many tokens share and of attention by torch's fast kernel."""
     with torch.autocast("cuda", torch.bfloat16):
-        heads = nn.functional.embedding(ids, table).unflatten(-1, (4, 64)).transpose(1, 2).bfloat16()
+        heads = nn.functional.embedding(ids, table).view(*ids.shape, 4, 64).transpose(1, 2).bfloat16()
         mixed = scaled_dot_product_attention(heads, heads, heads, is_causal=True)
         logits = mixed.transpose(1, 2).flatten(2) @ table.T
     return torch.autograd.grad(cross_entropy(logits.flatten(0, 1).float(), ids.flatten()), table)[0]

@@ -1,6 +1,7 @@
 """On a GPU: the numbers of the CPU, and no wait for the device; skipped where there is none."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -10,12 +11,16 @@ from hornbook.optim import AdamW, Muon, clip_grad_norm_
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 SHAPES = ((64, 48), (48, 64), (48,))
+
+
+def groups_for_muon(params: list[Parameter]) -> list[dict[str, Any]]:
+    return [{"params": params[:2]}, {"params": params[2:], "algorithm": "adamw"}]
+
+
 OPTIMIZERS: dict[str, Callable[[list[Parameter]], torch.optim.Optimizer]] = {
     "AdamW": lambda params: AdamW(params, 0.01, weight_decay=0.1),
     "AdamW, fused": lambda params: AdamW(params, 0.01, weight_decay=0.1, fused=True),
-    "Muon": lambda params: Muon(
-        [{"params": params[:2]}, {"params": params[2:], "algorithm": "adamw"}], 0.01, dtype=torch.float32
-    ),
+    "Muon": lambda params: Muon(groups_for_muon(params), 0.01, dtype=torch.float32),
 }
 
 
