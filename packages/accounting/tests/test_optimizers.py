@@ -61,8 +61,8 @@ def test_a_step_of_muon_has_its_peak_in_the_update_where_the_batch_is_small() ->
     memory = training_memory(GPT2_XL, StepSettings(optimizer="muon"))
     moment = memory.moments["optimizer"]
     assert memory.peak_phase == "optimizer" and memory.peak_bytes == sum(moment)
-    # W1 and W3 of all layers ahead, x and the next x of theirs, two squares, and W2's or Q's directions.
-    assert moment.transients > 4 * 3 * 2 * 48 * 1_600 * 6_400
+    # W1 and W3 of all layers ahead and normalized, the directions of Q, K, V and O, and one matrix's squares.
+    assert moment.transients > 4 * 48 * (2 * 2 * 1_600 * 6_400 + 4 * 1_600 * 1_600)
     assert moment.gradients == 4 * num_parameters(GPT2_XL) and moment.saved == 0
 
 

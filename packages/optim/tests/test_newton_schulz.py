@@ -71,15 +71,35 @@ def test_a_batch_is_each_matrix_by_itself_and_a_transpose_the_transpose(
     torch.testing.assert_close(orthogonalize(batch.mT), together.mT, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1e30])
-def test_the_size_of_a_matrix_matters_only_when_it_is_next_to_nothing(scale: float) -> None:
-    matrix = torch.randn(4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    if scale > 1:
-        torch.testing.assert_close(orthogonalize(scale * matrix), orthogonalize(matrix), rtol=1e-9, atol=0)
-    else:
-        assert orthogonalize(scale * matrix).abs().max() < 1e-18
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [2.0**-80, 2.0**-20, 2.0**100])
+def test_the_size_of_a_matrix_matters_only_when_it_is_next_to_nothing(
+    scale: float, dtype: torch.dtype
+) -> None:
+    matrix = torch.randn(2, 4, 6, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    matrix[1] = -matrix[1].abs()
+    exact = torch.stack([by_singular_values(one.double()) for one in scale * matrix])
+    result = orthogonalize(scale * matrix, dtype=dtype).double()
+    torch.testing.assert_close(result, exact, rtol=1e-5, atol=1e-5 * exact.abs().max().item())
     assert torch.equal(orthogonalize(0 * matrix), 0 * matrix)
-    assert orthogonalize(torch.empty(0, 3)).shape == (0, 3)
+    for shape in ((0, 3), (3, 0), (0, 2, 2)):
+        assert orthogonalize(torch.empty(shape)).shape == shape
+
+
+def test_one_matrix_that_is_not_finite_leaves_the_others_of_a_batch_alone() -> None:
+    matrices = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0))
+    alone = orthogonalize(matrices[::2])
+    matrices[1, 2, 2] = torch.nan
+    result = orthogonalize(matrices)
+    assert result[1].isnan().all()
+    torch.testing.assert_close(result[::2], alone)
+
+
+@pytest.mark.parametrize("shape", [(2, 300, 400), (400, 300), (300, 300), (128, 200), (129, 129)])
+def test_products_in_strips_are_whole_products(shape: tuple[int, ...]) -> None:
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    exact = torch.stack([by_singular_values(one) for one in matrices.reshape(-1, *shape[-2:])])
+    torch.testing.assert_close(orthogonalize(matrices), exact.reshape(shape), rtol=0, atol=1e-10)
 
 
 def test_it_multiplies_in_bfloat16_only_where_that_is_fast() -> None:

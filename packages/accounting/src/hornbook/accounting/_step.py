@@ -78,19 +78,38 @@ def _update_hidden(tape: Tape, shape: Shape, width: int) -> None:
         side = (tape.value(kind.rows), tape.value(kind.columns))
         batches[side] += kind.num_in_layer * shape.num_layers
     for (rows, columns), number in batches.items():
-        all_numbers, squares = number * rows * columns, number * min(rows, columns) ** 2
-        ahead = tape.new(f"4·{all_numbers}")
-        quotient = tape.new(f"4·{all_numbers}")
-        x = quotient if width == 4 else tape.new(f"{width}·{all_numbers}")
-        del quotient
-        for _ in range(2):  # a third step is like the second
-            gram = tape.new(f"{width}·{squares}")
-            polynomial = tape.new(f"{width}·{squares}")
-            x = tape.new(f"{width}·{all_numbers}")
-        del gram, polynomial
+        numbers, squares = number * rows * columns, number * min(rows, columns) ** 2
+        ahead = tape.new(f"4·{numbers}")
+        x = tape.new(f"4·{numbers}")
+        if width == 4:
+            _by_squares(tape, rows, columns)
+        else:
+            x = tape.new(f"{width}·{numbers}")
+            for _ in range(2):  # a third step is like the second
+                gram = tape.new(f"{width}·{squares}")
+                polynomial = tape.new(f"{width}·{squares}")
+                x = tape.new(f"{width}·{numbers}")
+            del gram, polynomial
         directions = x  # there until those of the next shape are
         del x
     del ahead, directions
+
+
+def _by_squares(tape: Tape, rows: int, columns: int) -> None:
+    """One matrix in float32: the next is like it, and the third step like the second."""
+    square = f"4·{min(rows, columns) ** 2}"
+    gram = tape.new(square)
+    total = None
+    for _ in range(2):
+        polynomial = tape.new(square)
+        total = polynomial if total is None else tape.new(square)
+        half = tape.new(square)
+        gram = tape.new(square)
+        del half
+    del gram, total, polynomial
+    held = [tape.new(square) for _ in range(3)]  # the last step has no new gram
+    tape.new(f"4·{rows * columns}")
+    del held
 
 
 def _rows(saved: Sequence[Saved], shape: Shape) -> tuple[MemoryRow, ...]:

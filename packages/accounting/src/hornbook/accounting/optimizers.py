@@ -54,7 +54,8 @@ def optimizer_operations(shape: Shape, optimizer: Optimizer) -> tuple[tuple[str,
 
     AdamW has no matrix multiply, and each parameter's few operations are counted. So are Muon's; its five
     Newton-Schulz steps are products, and counted as such (Jordan et al., "Muon", 2024): for a matrix whose
-    shorter side is s and whose longer one is l, X Xᵀ and p(X Xᵀ) X take 2·s²·l each, (X Xᵀ)² takes 2·s³.
+    shorter side is s and whose longer one is l, X Xᵀ and p(X Xᵀ) X take 2·s²·l each, (X Xᵀ)² takes 2·s³. In
+    float32 on a CPU hornbook's own multiplies less: it iterates on X Xᵀ, and computes half of what is symmetric.
     """
     if optimizer == "adamw":
         return (("AdamW", "(P)", f"{ADAMW_FLOPS_PER_PARAMETER}·P"),)

@@ -46,7 +46,8 @@ class Muon(CheckedOptimizer):
 
     The state of a matrix is `momentum_buffer` (B), a tensor like the matrix, and `step` (t), an int; that of
     other parameters is AdamW's. A parameter without gradient is left alone. Matrices of one shape are
-    orthogonalized together, which needs about four copies of them for the time of the step. A matrix in
+    orthogonalized together, which needs two copies of them for the time of the step, and in half precision or
+    on a GPU about four. A matrix in
     shards (a DTensor, as FSDP makes it) is gathered and orthogonalized by itself in every process: no more
     than one is whole at a time.
 
