@@ -1,6 +1,8 @@
 """Optimizer steps and clipping side by side with torch's, on the parameters of the TinyStories model.
 
 uv run benchmarks/bench_optim.py [--device cuda] [--repetitions 40]
+
+Muon also takes turns with a whole compiled training step of 32 x 256 tokens: its share of that is printed.
 """
 
 import argparse
@@ -13,9 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from common import alternate, print_machine, print_table
+from common import Timing, alternate, print_machine, print_table
 from hornbook.nn import TransformerLM
 from hornbook.optim import AdamW, Muon, clip_grad_norm_, decay_groups, describe_groups, muon_groups
+from training_steps import Setting, make_step
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "apps"))
 from recipes.device import matmul_flops_per_second
@@ -23,6 +26,8 @@ from recipes.experiment import tinystories_model
 
 SHAPE = tinystories_model()
 NOT_HIDDEN = ("token_embeddings", "lm_head")
+BATCH_SIZE = 32
+TRAINING = f"(training step, {BATCH_SIZE} x {SHAPE.context_length}, with AdamW)"
 
 
 def model_with_gradients(device: torch.device) -> nn.Module:
@@ -85,12 +90,14 @@ def newton_schulz_flops(model: nn.Module) -> int:
     return sum(5 * (4 * n * n * m + 2 * n**3) for n, m in sides)
 
 
-def report(title: str, contestants: Mapping[str, Callable[[], None]], repetitions: int, amount: int) -> float:
+def report(
+    title: str, contestants: Mapping[str, Callable[[], object]], repetitions: int, amount: int
+) -> dict[str, Timing]:
     timings = alternate(contestants, repetitions)
     print_table(title, timings, amount, "parameters", cpu=False)
     for name, timing in timings.items():
         print(f"    {name:<32} {1e3 * statistics.median(timing.wall):9.2f} ms")
-    return statistics.median(next(iter(timings.values())).wall)
+    return timings
 
 
 def main() -> None:
@@ -114,7 +121,16 @@ def main() -> None:
     if flags.only in (None, "muon"):
         few = max(5, flags.repetitions // 5)
         report("Muon, hidden matrices", muon_contestants(device, with_adamw=False), few, hidden)
-        seconds = report("Muon, whole step", muon_contestants(device, with_adamw=True), few, total)
+        training = Setting(
+            shape=SHAPE, batch_size=BATCH_SIZE, device=flags.device, compiled=True, fused_optimizer=True
+        )
+        steps = muon_contestants(device, with_adamw=True) | {TRAINING: make_step("hornbook", training)}
+        timings = report("Muon, whole step", steps, few, total)
+        whole = timings.pop(TRAINING).wall
+        for name, timing in timings.items():
+            shares = [part / all_of_it for part, all_of_it in zip(timing.wall, whole, strict=True)]
+            print(f"    {name:<32} {statistics.median(shares):9.1%} of the training step")
+        seconds = statistics.median(timings["hornbook, float32"].wall)
         rate = matmul_flops_per_second(
             device, "fp32", rows=SHAPE.d_model, inner=SHAPE.d_model, columns=SHAPE.d_ff, seconds=1
         )

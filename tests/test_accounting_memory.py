@@ -139,6 +139,7 @@ def realistic(random_: random.Random) -> tuple[Shape, StepSettings, int]:
         d_model=d_model,
         num_heads=num_heads,
         num_kv_heads=num_kv_heads,
+        head_dim=random_.choice([None, None, 32]),
         d_ff=random_.choice([2 * d_model, 4 * d_model, max(64, d_model * 8 // 3 // 64 * 64)]),
         norm=random_.choice(["pre", "pre", "post", "none"]),
         position=random_.choice(["rope", "rope", "none"]),

@@ -30,6 +30,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "grouped queries": {"num_kv_heads": 2},
     "tied": {"num_kv_heads": 4, "tied_embeddings": True, "rope_theta": 500.0, "norm_eps": 1e-3},
     "qwen3": {"num_kv_heads": 2, "qk_norm": True},
+    "qwen3, wide heads": {"num_kv_heads": 2, "qk_norm": True, "head_dim": 16},
 }
 
 

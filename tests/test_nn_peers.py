@@ -39,7 +39,7 @@ class ExactRotation(Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float64) / config.head_dim
+        exponents = torch.arange(0, config.head_width, 2, dtype=torch.float64) / config.head_width
         self.frequencies = config.rope_theta**-exponents
 
     def forward(self, _: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,15 +104,20 @@ def test_greedy_continuation_is_that_of_transformers(tmp_path: Path) -> None:
 
 
 def random_peer(seed: int, name: str = "Llama") -> Any:
-    """A Llama or Qwen3 of transformers, its shape and weights drawn; two of three have GQA."""
+    """A Llama or Qwen3 of transformers, its shape and weights drawn.
+
+    Two of three have GQA, half of them heads of a width of their own.
+    """
     draw = random.Random(seed)
     kv_heads, group, head_dim = draw.randint(1, 4), 1 + seed % 3, 2 * draw.randint(1, 12)
+    # transformers asks for a multiple of the heads even where it doesn't divide by them.
+    hidden_size = kv_heads * group * (head_dim if seed % 2 else draw.randint(1, 24))
     theta = 10 ** draw.uniform(2, 6)
     config = getattr(transformers, f"{name}Config")(
         vocab_size=draw.randint(10, 200),
         max_position_embeddings=draw.randint(8, 60),
         num_hidden_layers=draw.randint(1, 4),
-        hidden_size=kv_heads * group * head_dim,
+        hidden_size=hidden_size,
         num_attention_heads=kv_heads * group,
         num_key_value_heads=kv_heads,
         head_dim=head_dim,
@@ -122,7 +127,7 @@ def random_peer(seed: int, name: str = "Llama") -> Any:
         rope_parameters={"rope_type": "default", "rope_theta": theta},
         tie_word_embeddings=draw.random() < 0.3,
         # Logits of about 0.6 in any width: float32 alone moves them by 1e-6.
-        initializer_range=0.5 * (kv_heads * group * head_dim) ** -0.5,
+        initializer_range=0.5 * max(hidden_size, kv_heads * group * head_dim) ** -0.5,
         bos_token_id=None,
         eos_token_id=None,
     )
@@ -188,7 +193,6 @@ REFUSED = [
     ("Llama", {"rope_parameters": LINEAR}, r"rope_parameters\.rope_type must be .*, got 'linear'"),
     ("Llama", {"attention_bias": True}, "attention_bias must be False, got True"),
     ("Llama", {"mlp_bias": True}, "mlp_bias must be False, got True"),
-    ("Llama", {"head_dim": 6}, "head_dim must be .*, got 6"),
     ("Llama", {"hidden_act": "gelu"}, "hidden_act must be 'silu', got 'gelu'"),
     ("Qwen3", {"use_sliding_window": True}, "use_sliding_window must be False, got True"),
     ("Mistral", {}, "model_type must be 'llama' or 'qwen3', got 'mistral'"),

@@ -48,6 +48,7 @@ def random_shapes(draw: st.DrawFn) -> Shape:
         context_length=draw(sizes),
         num_layers=draw(st.integers(1, 100)),
         d_model=num_heads * 2 * draw(st.integers(1, 64)),
+        head_dim=draw(st.sampled_from([None, 2, 64])),
         num_heads=num_heads,
         d_ff=draw(sizes),
         norm=draw(st.sampled_from(get_args(Norm))),
@@ -70,7 +71,8 @@ def read(formula: str, shape: Shape, **sizes: int) -> int:
         "L": shape.num_layers,
         "d": shape.d_model,
         "g": shape.num_kv_heads or shape.num_heads,
-        "k": shape.d_model // shape.num_heads,
+        "h": shape.num_heads,
+        "k": shape.head_dim or shape.d_model // shape.num_heads,
         "f": shape.d_ff,
         **sizes,
     }
@@ -146,7 +148,7 @@ def test_each_further_layer_adds_the_same_parameters(shape: Shape, num_more: int
 @given(random_shapes())
 def test_heads_and_context_have_no_parameters(shape: Shape) -> None:
     # What heads share is another matter, and so is a table of positions.
-    shape = replace(shape, num_kv_heads=None, qk_norm=False, position="rope")
+    shape = replace(shape, num_kv_heads=None, head_dim=None, qk_norm=False, position="rope")
     other = replace(shape, num_heads=1, context_length=shape.context_length + 1, position="none")
     assert num_parameters(other) == num_parameters(shape)
 
@@ -239,7 +241,7 @@ def test_norms_positions_ties_and_learned_mixes_multiply_no_matrices(shape: Shap
         embedding_shortcut=not shape.embedding_shortcut,
     )
     assert forward_flops(other) == forward_flops(shape)
-    without_groups = replace(shape, num_kv_heads=None)
+    without_groups = replace(shape, num_kv_heads=None, head_dim=None)
     assert forward_flops(replace(without_groups, position="none", num_heads=1)) == forward_flops(
         without_groups
     )

@@ -100,7 +100,7 @@ def test_memory_is_that_of_the_heads_of_keys() -> None:
     cache = KVCache(EVERYTHING, num_rows=3, capacity=5, dtype=torch.bfloat16)
     assert len(cache.layers) == EVERYTHING.num_layers
     cache.extend(5)
-    assert cache.layers[0].keys.shape == (3, EVERYTHING.kv_heads, 5, EVERYTHING.head_dim)
+    assert cache.layers[0].keys.shape == (3, EVERYTHING.kv_heads, 5, EVERYTHING.head_width)
     assert cache.layers[0].values.dtype == torch.bfloat16
 
 

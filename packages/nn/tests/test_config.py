@@ -68,8 +68,22 @@ def test_heads_of_keys_and_values_must_divide_the_heads() -> None:
 
 
 def test_heads_must_divide_the_width() -> None:
-    with pytest.raises(ValueError, match="d_model must be a multiple of num_heads, got 12 and 5"):
+    with pytest.raises(
+        ValueError, match="d_model must be a multiple of num_heads, got 12 and 5, or give head_dim"
+    ):
         replace(CONFIG, num_heads=5)
+
+
+def test_heads_have_the_width_that_is_given_whatever_the_model_has() -> None:
+    assert CONFIG.head_width == 4
+    wide = replace(CONFIG, num_heads=5, head_dim=6)
+    assert wide.head_width == 6
+    with pytest.raises(ValueError, match="head_dim must be positive, got 0"):
+        replace(CONFIG, head_dim=0)
+    with pytest.raises(TypeError, match=r"head_dim must be an int, got 4\.0"):
+        replace(CONFIG, head_dim=4.0)
+    with pytest.raises(ValueError, match=r"head_dim must be even for rotary positions, .* got 5"):
+        replace(CONFIG, head_dim=5)
 
 
 def test_an_odd_head_needs_no_pairs_only_without_rope() -> None:
@@ -77,7 +91,7 @@ def test_an_odd_head_needs_no_pairs_only_without_rope() -> None:
         ValueError, match="head_dim must be even for rotary positions, which rotate pairs; got 3"
     ):
         replace(CONFIG, num_heads=4)
-    assert replace(CONFIG, num_heads=4, position="none").head_dim == 3
+    assert replace(CONFIG, num_heads=4, position="none").head_width == 3
 
 
 def test_a_config_is_a_value() -> None:

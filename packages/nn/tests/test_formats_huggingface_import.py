@@ -77,7 +77,8 @@ def test_both_forms_of_the_rotation_are_read(saved: tuple[Path, TransformerLM]) 
         ("attention_bias", True, "attention_bias must be False, got True: no such model can be built here"),
         ("attention_bias", 0, "attention_bias must be False, got 0"),
         ("hidden_act", "gelu", "hidden_act must be 'silu', got 'gelu'"),
-        ("head_dim", 8, "head_dim must be hidden_size / num_attention_heads, 16 / 4 = 4, got 8"),
+        ("head_dim", 3, "head_dim must be even for rotary positions, which rotate pairs; got 3"),
+        ("head_dim", 2**30, "head_width must be at most 16777216, got 1073741824"),
         (
             "layer_types",
             ["full_attention", "sliding_attention"],

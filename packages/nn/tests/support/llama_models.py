@@ -14,6 +14,7 @@ SHAPES = {
     "llama": LLAMA,
     "qwen3": QWEN3,
     "heads of their own": replace(LLAMA, num_kv_heads=None),
+    "wide heads": replace(QWEN3, head_dim=6),
     "tied": replace(QWEN3, tied_embeddings=True, rope_theta=500.0, norm_eps=1e-3),
 }
 

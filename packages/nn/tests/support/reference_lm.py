@@ -20,6 +20,7 @@ EVERYTHING = replace(
     d_model=24,
     num_heads=6,
     num_kv_heads=2,
+    head_dim=6,
     ffn="relu2",
     tied_embeddings=True,
     qk_norm=True,
@@ -37,6 +38,8 @@ VARIANTS = {
     "tied": replace(CONFIG, tied_embeddings=True),
     "grouped queries": replace(CONFIG, num_heads=6, num_kv_heads=2),
     "one head of keys": replace(CONFIG, num_heads=6, num_kv_heads=1),
+    "wide heads": replace(CONFIG, head_dim=10),
+    "narrow heads": replace(CONFIG, d_model=13, head_dim=2),
     "qk-norm": replace(CONFIG, qk_norm=True),
     "softcap": replace(CONFIG, logit_softcap=2.0),
     "value residual": replace(CONFIG, value_residual=True, num_layers=3),
@@ -53,13 +56,16 @@ def configs(draw: st.DrawFn) -> TransformerConfig:
     """Any model that is small."""
     num_kv_heads = draw(st.integers(1, 3))
     num_heads = num_kv_heads * draw(st.integers(1, 3))
+    head_dim = draw(st.sampled_from([None, 2, 6]))
+    width = num_heads * 2 * draw(st.integers(1, 4)) if head_dim is None else draw(st.integers(1, 40))
     return TransformerConfig(
         vocab_size=draw(st.integers(1, 50)),
         context_length=draw(st.integers(2, 12)),
         num_layers=draw(st.integers(1, 3)),
-        d_model=num_heads * 2 * draw(st.integers(1, 4)),
+        d_model=width,
         num_heads=num_heads,
         num_kv_heads=draw(st.sampled_from([num_kv_heads, None])),
+        head_dim=head_dim,
         d_ff=draw(st.integers(1, 40)),
         norm=draw(st.sampled_from(get_args(Norm))),
         position=draw(st.sampled_from(get_args(Position))),
@@ -107,7 +113,7 @@ def reference_logits(config: TransformerConfig, w: Mapping[str, Tensor], token_i
         if config.position == "none":
             return x
         pairs = torch.view_as_complex(rearrange(x, "... (pairs two) -> ... pairs two", two=2).contiguous())
-        exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float64) / config.head_dim
+        exponents = torch.arange(0, config.head_width, 2, dtype=torch.float64) / config.head_width
         angles = torch.outer(torch.arange(seq, dtype=torch.float64), config.rope_theta**-exponents)
         return torch.view_as_real(pairs * torch.polar(torch.ones_like(angles), angles)).flatten(-2)
 
@@ -115,7 +121,7 @@ def reference_logits(config: TransformerConfig, w: Mapping[str, Tensor], token_i
         nonlocal first_value
         query, key, value = (
             rearrange(
-                reference.linear(x, w[f"{name}.{p}_proj.weight"]), "b s (h d) -> b h s d", d=config.head_dim
+                reference.linear(x, w[f"{name}.{p}_proj.weight"]), "b s (h d) -> b h s d", d=config.head_width
             )
             for p in "qkv"
         )

@@ -32,8 +32,8 @@ from .hardware import Hardware
 from .reports import SECTIONS, as_data, remark, run_line, written
 
 LEGEND = (
-    "V vocab_size, L num_layers, d d_model, h num_heads, g num_kv_heads (None: h), k = d/h, f d_ff, "
-    "C context_length, B batch_size, S sequence_length, T = B·S"
+    "V vocab_size, L num_layers, d d_model, h num_heads, g num_kv_heads (None: h), "
+    "k head_dim (None: d/h), f d_ff, C context_length, B batch_size, S sequence_length, T = B·S"
 )
 SIZES = ("vocab_size", "context_length", "num_layers", "d_model", "num_heads", "d_ff")
 SWITCHES = ("tied_embeddings", "qk_norm", "value_residual", "embedding_shortcut", "biases")
@@ -64,6 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
     for name in SIZES:
         shape.add_argument(_flag(name), type=int, metavar="N")
     shape.add_argument("--num-kv-heads", type=int, metavar="N", help="default: as many as --num-heads")
+    shape.add_argument("--head-dim", type=int, metavar="N", help="default: d_model / num_heads")
     shape.add_argument("--norm", choices=get_args(Norm))
     shape.add_argument("--position", choices=get_args(Position))
     shape.add_argument("--ffn", choices=get_args(FeedForward))

@@ -4,12 +4,14 @@ from functools import partial
 
 from ._layers import Model
 from ._tape import Grads, Storage, Value
+from .formulas import width_of_heads
 
 
 def explicit_attention(model: Model, query: Value, key: Value, value: Value) -> Value:
     """Keeps exp(scores), under autocast twice, its sums, and the factors of the two products."""
     tape, width, shape = model.tape, model.width, model.shape
-    q, scores_size, sums_size = f"{width}·T·d", "B·h·S²", "4·B·h·S"
+    heads = width_of_heads(shape)
+    q, scores_size, sums_size = f"{width}·T·{heads}", "B·h·S²", "4·B·h·S"
     # Where heads of queries share one of keys, it is repeated for each, unless there is but one in the batch.
     repeats = shape.kv_heads != shape.num_heads and tape.value("B·g") > 1
     in_order = tape.value("B") == 1 or shape.num_heads == 1
@@ -37,7 +39,7 @@ def explicit_attention(model: Model, query: Value, key: Value, value: Value) -> 
     kept |= keep(exponentials_in_bfloat16=weights, repeated_values=values)
     mixed = tape.new(q)
     del weights, values
-    quotient = tape.new("4·T·d")
+    quotient = tape.new(f"4·T·{heads}")
     kept |= keep(weighted_values=mixed, clamped_sums=total)
     del mixed
     if width == 2:
@@ -52,15 +54,16 @@ def explicit_attention(model: Model, query: Value, key: Value, value: Value) -> 
 
 def _backward(model: Model, kept: dict[str, Storage], *, repeats: bool, in_order: bool) -> Grads:
     tape, width = model.tape, model.width
-    q, kv, scores_size, sums_size = f"{width}·T·d", f"{width}·T·g·k", "B·h·S²", "4·B·h·S"
+    heads = width_of_heads(model.shape)
+    q, kv, scores_size, sums_size = f"{width}·T·{heads}", f"{width}·T·g·k", "B·h·S²", "4·B·h·S"
     wide: Storage | None = None
     if width == 2:
-        wide = tape.new("4·T·d")
+        wide = tape.new(f"4·T·{heads}")
         tape.gradient = None
     # The quotient of weighted values and sums.
-    first, second, negative, product = (tape.new("4·T·d") for _ in range(4))
+    first, second, negative, product = (tape.new(f"4·T·{heads}") for _ in range(4))
     del first, second, negative
-    grad_mixed = tape.new("4·T·d")
+    grad_mixed = tape.new(f"4·T·{heads}")
     if width == 2:
         grad_mixed = tape.new(q)
     grad_total = tape.new(sums_size)

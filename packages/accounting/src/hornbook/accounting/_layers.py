@@ -6,6 +6,7 @@ chunks. A test compares every byte with the running model. Sizes are numbers; a 
 """
 
 from ._tape import Grads, Node, Parameter, Storage, Tape, Value
+from .formulas import width_of_heads
 from .shape import Shape
 
 _SWIGLU_SLICE = 2**17  # numbers that the gate goes through at a time, in whole rows
@@ -234,7 +235,8 @@ def split_heads(model: Model, x: Value, numbers: str) -> Value:
 def fused_attention(model: Model, query: Value, key: Value, value: Value) -> Value:
     """Torch's kernel: keeps its inputs, its output and one number a query."""
     tape, width = model.tape, model.width
-    output = tape.new(f"{width}·T·d")
+    numbers = f"{width}·T·{width_of_heads(model.shape)}"
+    output = tape.new(numbers)
     kept = tape.keep(
         "attention",
         queries=query.storage,
@@ -245,6 +247,6 @@ def fused_attention(model: Model, query: Value, key: Value, value: Value) -> Val
     ).values()
 
     def backward() -> Grads:
-        return [tape.new(f"{width}·T·d"), tape.new(f"{width}·T·g·k"), tape.new(f"{width}·T·g·k")]
+        return [tape.new(numbers), tape.new(f"{width}·T·g·k"), tape.new(f"{width}·T·g·k")]
 
     return Value(output, width, tape.record([query.node, key.node, value.node], backward, kept))

@@ -19,6 +19,7 @@ from ._layers import (
     swiglu,
 )
 from ._tape import Grads, Storage, Value
+from .formulas import size_of_projection, width_of_heads
 
 _STREAM = ("T·d", "T", "d")
 
@@ -72,17 +73,18 @@ def block(model: Model, x: Value, embedded: Value, layer: int) -> Value:
 def attention(model: Model, x: Value, layer: int) -> Value:
     """Projections, norms of queries and keys, RoPE, value residual, the kernel, the output projection."""
     shape, operation = model.shape, "Q, K, V projections"
-    wide, narrow = ("T·d", "T·d", "d²"), ("T·d", "T·g·k", "d·g·k")
-    query = split_heads(model, linear(model, x, f"{layer}.q", operation, wide), "T·d")
+    heads = width_of_heads(shape)
+    wide, narrow = ("T·d", f"T·{heads}", size_of_projection(shape)), ("T·d", "T·g·k", "d·g·k")
+    query = split_heads(model, linear(model, x, f"{layer}.q", operation, wide), f"T·{heads}")
     key = split_heads(model, linear(model, x, f"{layer}.k", operation, narrow), "T·g·k")
     value = split_heads(model, linear(model, x, f"{layer}.v", operation, narrow), "T·g·k")
     if shape.qk_norm:
-        sizes, kv_sizes = ("T·d", "B·h·S", "k"), ("T·g·k", "B·g·S", "k")
+        sizes, kv_sizes = (f"T·{heads}", "B·h·S", "k"), ("T·g·k", "B·g·S", "k")
         copies = model.fused
         query = rms_norm(model, query, f"{layer}.q_norm", "norms of Q, K", sizes, copies=copies)
         key = rms_norm(model, key, f"{layer}.k_norm", "norms of Q, K", kv_sizes, copies=copies)
     if shape.position == "rope":
-        query, key = rotate(model, query, "RoPE", "T·d"), rotate(model, key, "RoPE", "T·g·k")
+        query, key = rotate(model, query, "RoPE", f"T·{heads}"), rotate(model, key, "RoPE", "T·g·k")
     if shape.value_residual:
         if layer == 0:
             value = model.first_value = model.tape.stand_in(value, model.first_value)
@@ -92,7 +94,8 @@ def attention(model: Model, x: Value, layer: int) -> Value:
             value = learned_mix(model, value, model.first_value, name, "value residual", "T·g·k")
     kernel = fused_attention if model.fused else explicit_attention
     mixed = kernel(model, query, key, value)
-    return linear(model, mixed, f"{layer}.output", "output projection", wide)
+    back = (f"T·{heads}", "T·d", size_of_projection(shape))
+    return linear(model, mixed, f"{layer}.output", "output projection", back)
 
 
 def feed_forward(model: Model, x: Value, layer: int) -> Value:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from ._checks import require_bool, require_choice, require_positive_int
-from .formulas import evaluate, shape_symbols
+from .formulas import evaluate, shape_symbols, size_of_projection, width_of_heads
 from .optimizers import Optimizer, optimizer_operations, optimizer_symbols
 from .shape import Shape, TransformerShape, checked
 from .units import Share
@@ -80,14 +80,22 @@ def products(
         causal_half: Whether half of the scores are left out.
     """
     keys = "N" if "N" in scores else "S"
-    each_head, scored = f"L·B·{scores}·d", 1 if causal_half else 2
+    heads = width_of_heads(shape)
+    projected = f"L·T·{size_of_projection(shape)}"
+    each_head, scored = f"L·B·{scores}·{heads}", 1 if causal_half else 2
     up = (
         Product("feed-forward W1, W3", "2 (T, d)(d, f)", "2 (T, f)(f, d), 2 (d, T)(T, f)", "L·T·d·f", 4)
         if shape.ffn == "swiglu"
         else Product("feed-forward W1", "(T, d)(d, f)", "(T, f)(f, d), (d, T)(T, f)", "L·T·d·f", 2)
     )
     return (
-        Product("Q projection", "(T, d)(d, d)", "(T, d)(d, d), (d, T)(T, d)", "L·T·d²", 2),
+        Product(
+            "Q projection",
+            f"(T, d)(d, {heads})",
+            f"(T, {heads})({heads}, d), (d, T)(T, {heads})",
+            projected,
+            2,
+        ),
         Product(
             "K, V projections", "2 (T, d)(d, g·k)", "2 (T, g·k)(g·k, d), 2 (d, T)(T, g·k)", "L·T·d·g·k", 4
         ),
@@ -100,7 +108,13 @@ def products(
             each_head,
             scored,
         ),
-        Product("output projection", "(T, d)(d, d)", "(T, d)(d, d), (d, T)(T, d)", "L·T·d²", 2),
+        Product(
+            "output projection",
+            f"(T, {heads})({heads}, d)",
+            f"(T, d)(d, {heads}), ({heads}, T)(T, d)",
+            projected,
+            2,
+        ),
         up,
         Product("feed-forward W2", "(T, f)(f, d)", "(T, d)(d, f), (f, T)(T, d)", "L·T·d·f", 2),
         Product(

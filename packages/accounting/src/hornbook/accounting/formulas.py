@@ -10,7 +10,7 @@ SYMBOLS: Mapping[str, str] = {
     "d": "d_model",
     "h": "num_heads",
     "g": "num_kv_heads, or num_heads",
-    "k": "d / h, the width of a head",
+    "k": "head_dim, or d / h, the width of a head",
     "f": "d_ff",
     "C": "context_length",
     "B": "batch_size, sequences at a time",
@@ -38,9 +38,19 @@ def shape_symbols(shape: Shape) -> dict[str, int]:
         "d": shape.d_model,
         "h": shape.num_heads,
         "g": shape.kv_heads,
-        "k": shape.head_dim,
+        "k": shape.head_width,
         "f": shape.d_ff,
     }
+
+
+def width_of_heads(shape: Shape) -> str:
+    """The features of all heads of queries together: "d", unless they are as wide as they like."""
+    return "d" if shape.num_heads * shape.head_width == shape.d_model else "h·k"
+
+
+def size_of_projection(shape: Shape) -> str:
+    """The numbers in the matrix of the queries, or of the output."""
+    return "d²" if width_of_heads(shape) == "d" else "d·h·k"
 
 
 def evaluate(formula: str, symbols: Mapping[str, int]) -> int:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ._checks import require_number, require_positive_int
 from .flops import Attention, forward_ledger, training_flops, training_ledger
+from .formulas import width_of_heads
 from .parameters import num_parameters
 from .shape import TransformerShape, checked
 from .units import Share
@@ -72,12 +73,13 @@ def utilization(
     half = 3 * sum(row.flops for row in forward_ledger(shape, causal_half=True)) / seq
     done = training_ledger(shape, attention=attention, checkpointing=checkpointing)
     performed = sum(row.flops for row in done if row.phase != "optimizer") / seq
-    palm = 6 * everything + 12 * shape.num_layers * shape.d_model * seq
+    palm = 6 * everything + 12 * shape.num_layers * shape.num_heads * shape.head_width * seq
+    heads = width_of_heads(shape)
     conventions = (
         ("MFU, ledger", "3 · forward matrix products, as torch counts them", useful),
         ("MFU, causal half", "the same with half of the scores, as Megatron-LM", half),
         ("MFU, 6N", "6 · all parameters (Kaplan et al., 2020, with embeddings)", 6.0 * everything),
-        ("MFU, PaLM", "6N + 12·L·d·S (Chowdhery et al., 2022, appendix B)", float(palm)),
+        ("MFU, PaLM", f"6N + 12·L·{heads}·S (Chowdhery et al., 2022, appendix B)", float(palm)),
         ("HFU", "what is computed, again and again", performed),
     )
     peak = num_devices * peak_flops_per_second

@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple, TypeAlias
 
-from .formulas import evaluate, shape_symbols
+from .formulas import evaluate, shape_symbols, width_of_heads
 from .parameters import num_parameters
 from .shape import Shape
 
@@ -29,10 +29,11 @@ class HiddenMatrix(NamedTuple):
 
 def hidden_matrices(shape: Shape) -> tuple[HiddenMatrix, ...]:
     """The matrices that Muon updates, in the order of the model."""
+    heads = width_of_heads(shape)
     return (
-        HiddenMatrix("Q", 1, "d", "d"),
+        HiddenMatrix("Q", 1, heads, "d"),
         HiddenMatrix("K, V", 2, "g·k", "d"),
-        HiddenMatrix("O", 1, "d", "d"),
+        HiddenMatrix("O", 1, "d", heads),
         HiddenMatrix("feed-forward up", 2 if shape.ffn == "swiglu" else 1, "f", "d"),
         HiddenMatrix("feed-forward down", 1, "d", "f"),
     )
@@ -54,8 +55,8 @@ def optimizer_operations(shape: Shape, optimizer: Optimizer) -> tuple[tuple[str,
 
     AdamW has no matrix multiply, and each parameter's few operations are counted. So are Muon's; its five
     Newton-Schulz steps are products, and counted as such (Jordan et al., "Muon", 2024): for a matrix whose
-    shorter side is s and whose longer one is l, X Xᵀ and p(X Xᵀ) X take 2·s²·l each, (X Xᵀ)² takes 2·s³. In
-    float32 on a CPU hornbook's own multiplies less: it iterates on X Xᵀ, and computes half of what is symmetric.
+    shorter side is s and whose longer one is l, X Xᵀ and p(X Xᵀ) X take 2·s²·l each, (X Xᵀ)² takes 2·s³.
+    (In float32 on a CPU hornbook's own multiplies less: it iterates on X Xᵀ, which is symmetric.)
     """
     if optimizer == "adamw":
         return (("AdamW", "(P)", f"{ADAMW_FLOPS_PER_PARAMETER}·P"),)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from .formulas import evaluate, shape_symbols
+from .formulas import evaluate, shape_symbols, size_of_projection, width_of_heads
 from .shape import TransformerShape, checked
 
 
@@ -54,10 +54,13 @@ def parameter_ledger(shape: TransformerShape) -> tuple[ParameterRow, ...]:
     kinds = [("token embedding", "(V, d)", "V·d")]
     if shape.position == "learned":
         kinds.append(("position embedding", "(C, d)", "C·d"))
-    kinds.append(("attention Q, O", "2 (d, d)", "2·L·d²"))
+    together = width_of_heads(shape)
+    factors = "2 (d, d)" if together == "d" else f"({together}, d), (d, {together})"
+    kinds.append(("attention Q, O", factors, f"2·L·{size_of_projection(shape)}"))
     kinds.append(("attention K, V", "2 (g·k, d)", "2·L·d·g·k"))
     if biases:
-        kinds.append(("biases of Q, O", "2 (d)", "2·L·d"))
+        biases_of = ("2 (d)", "2·L·d") if together == "d" else (f"({together}), (d)", f"L·{together} + L·d")
+        kinds.append(("biases of Q, O", *biases_of))
         kinds.append(("biases of K, V", "2 (g·k)", "2·L·g·k"))
     if shape.qk_norm:
         kinds.append(("norms of Q, K", "2 (k)", "2·L·k"))

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from ._checks import require_choice
 from .flops import forward_ledger, step_symbols
-from .formulas import evaluate
+from .formulas import evaluate, size_of_projection, width_of_heads
 from .hardware import DType, Hardware
 from .shape import TransformerShape
 
@@ -76,14 +76,15 @@ def roofline(
     one_layer = replace(shape, num_layers=1)
     done = {row.operation: row.flops for row in forward_ledger(one_layer, **size)}
     scores, values = "scores Q Kᵀ", "weighted values A V"
+    heads = width_of_heads(shape)
     up = next(operation for operation in done if operation in _UP)
     kinds = (
-        ("Q projection", ("Q projection",), "2·T·d + d²"),
+        ("Q projection", ("Q projection",), f"T·d + T·{heads} + {size_of_projection(shape)}"),
         ("K, V projections", ("K, V projections",), "2·T·d + 2·T·g·k + 2·d·g·k"),
-        (f"explicit {scores}", (scores,), "T·d + T·g·k + B·h·S²"),
-        (f"explicit {values}", (values,), "T·d + T·g·k + B·h·S²"),
-        ("fused attention", (scores, values), "2·T·d + 2·T·g·k"),
-        ("output projection", ("output projection",), "2·T·d + d²"),
+        (f"explicit {scores}", (scores,), f"T·{heads} + T·g·k + B·h·S²"),
+        (f"explicit {values}", (values,), f"T·{heads} + T·g·k + B·h·S²"),
+        ("fused attention", (scores, values), f"2·T·{heads} + 2·T·g·k"),
+        ("output projection", ("output projection",), f"T·d + T·{heads} + {size_of_projection(shape)}"),
         (up, (up,), _UP[up]),
         ("feed-forward W2", ("feed-forward W2",), "T·d + T·f + d·f"),
         ("output head", ("output head",), "T·d + T·V + V·d"),

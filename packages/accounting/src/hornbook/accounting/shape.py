@@ -49,7 +49,7 @@ class TransformerShape(Protocol):
 
     @property
     def num_heads(self) -> int:
-        """Heads of queries per block, h, each of width k = d / h."""
+        """Heads of queries per block, h, each of width k."""
         ...
 
     @property
@@ -107,7 +107,7 @@ class Shape:
         context_length: Longest sequence, in tokens.
         num_layers: Number of blocks, L.
         d_model: Width of the residual stream, d.
-        num_heads: Heads of queries per block, h; divides `d_model`.
+        num_heads: Heads of queries per block, h; divides `d_model`, unless `head_dim` is given.
         d_ff: Width inside the feed-forward layer, f.
         norm: Where a block normalizes: "pre", "post" or "none".
         position: "rope", "none" or "learned"; the last has a table of parameters, and none multiplies
@@ -116,11 +116,12 @@ class Shape:
         tied_embeddings: Whether the output head is the token embedding's matrix.
         num_kv_heads: Heads of keys and values per block, g; divides `num_heads`. None: as many (Ainslie et
             al., "GQA", 2023).
-        qk_norm: Whether queries and keys are normalized per head, by a gain of width k = d / h each.
+        qk_norm: Whether queries and keys are normalized per head, by a gain of width k each.
         value_residual: Whether each layer but the first mixes its values with the first's, by two scalars.
         embedding_shortcut: Whether each layer mixes the stream with the embedding, by two scalars.
         biases: Whether all matrices but the head and all norms (then LayerNorms) have biases, as in GPT-2.
             It has no matrix multiplies. A model's config need not have this attribute.
+        head_dim: Width of a head, k; None: d / h. A model's config need not have this attribute.
 
     Raises:
         ValueError: If a size is not positive, the heads do not divide `d_model`, those of keys and values do
@@ -149,6 +150,7 @@ class Shape:
     value_residual: bool = False
     embedding_shortcut: bool = False
     biases: bool = False
+    head_dim: int | None = None
 
     def __post_init__(self) -> None:
         for name in _SIZES:
@@ -157,21 +159,24 @@ class Shape:
             require_choice(name, getattr(self, name), get_args(choices))
         for name in _FLAGS:
             require_bool(name, getattr(self, name))
-        require_multiple("d_model", self.d_model, "num_heads", self.num_heads)
+        if self.head_dim is not None:
+            require_positive_int("head_dim", self.head_dim)
+        else:
+            require_multiple("d_model", self.d_model, "num_heads", self.num_heads)
         if self.num_kv_heads is not None:
             require_positive_int("num_kv_heads", self.num_kv_heads)
             require_multiple("num_heads", self.num_heads, "num_kv_heads", self.num_kv_heads)
-        if self.position == "rope" and self.head_dim % 2 != 0:
-            msg = (
-                f"RoPE rotates pairs, so d_model / num_heads must be even, got {self.d_model} / "
-                f"{self.num_heads} = {self.head_dim}; position='none' does without"
-            )
+        if self.position == "rope" and self.head_width % 2 != 0:
+            rule, got = "head_dim", str(self.head_width)
+            if self.head_dim is None:
+                rule, got = "d_model / num_heads", f"{self.d_model} / {self.num_heads} = {got}"
+            msg = f"RoPE rotates pairs, so {rule} must be even, got {got}; position='none' does without"
             raise ValueError(msg)
 
     @property
-    def head_dim(self) -> int:
-        """Width of a head, k."""
-        return self.d_model // self.num_heads
+    def head_width(self) -> int:
+        """Width of a head, k, given or not."""
+        return self.d_model // self.num_heads if self.head_dim is None else self.head_dim
 
     @property
     def kv_heads(self) -> int:
@@ -197,4 +202,5 @@ def checked(shape: TransformerShape) -> Shape:
         value_residual=shape.value_residual,
         embedding_shortcut=shape.embedding_shortcut,
         biases=getattr(shape, "biases", False),
+        head_dim=getattr(shape, "head_dim", None),
     )

@@ -52,10 +52,12 @@ def check_flag(name: str, value: object) -> None:
         raise TypeError(msg)
 
 
-def check_heads(d_model: int, num_heads: int) -> None:
-    """Refuse a width that the heads cannot share equally."""
-    if d_model % num_heads != 0:
-        msg = f"d_model must be a multiple of num_heads, got {d_model} and {num_heads}"
+def check_head_dim(d_model: int, num_heads: int, head_dim: object) -> None:
+    """Refuse a width of heads that is none and, where none is given, one that they cannot share equally."""
+    if head_dim is not None:
+        check_positive_int("head_dim", head_dim)
+    elif d_model % num_heads != 0:
+        msg = f"d_model must be a multiple of num_heads, got {d_model} and {num_heads}, or give head_dim"
         raise ValueError(msg)
 
 

@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import Module
 
-from ._checks import check_choice, check_heads, check_kv_heads, check_positive_int
+from ._checks import check_choice, check_head_dim, check_kv_heads, check_positive_int
 from .attention_kernels import attention_kernel
 from .cache import LayerCache
 from .config import Attention
@@ -32,8 +32,9 @@ class CausalSelfAttention(Module):
 
     Args:
         d_model: Width of input and output.
-        num_heads: Number of heads; divides d_model.
+        num_heads: Number of heads; divides d_model, unless `head_dim` is given.
         num_kv_heads: Number of heads of keys and values; divides `num_heads`. None: as many.
+        head_dim: Features of a head; None: d_model / num_heads.
         rope: Rotates queries and keys, per head; None gives attention that knows order by the mask alone.
         q_norm: Applied to the queries of each head before they are rotated; None leaves them.
         k_norm: The same for keys.
@@ -60,6 +61,7 @@ class CausalSelfAttention(Module):
         num_heads: int,
         *,
         num_kv_heads: int | None = None,
+        head_dim: int | None = None,
         rope: RotaryEmbedding | None = None,
         q_norm: Module | None = None,
         k_norm: Module | None = None,
@@ -70,11 +72,11 @@ class CausalSelfAttention(Module):
     ) -> None:
         check_positive_int("d_model", d_model)
         check_positive_int("num_heads", num_heads)
-        check_heads(d_model, num_heads)
+        check_head_dim(d_model, num_heads, head_dim)
         num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
         check_kv_heads(num_heads, num_kv_heads)
         check_choice("attention", attention, Attention)
-        head_dim = d_model // num_heads
+        head_dim = d_model // num_heads if head_dim is None else head_dim
         if rope is not None and rope.head_dim != head_dim:
             msg = f"rope is for heads of {rope.head_dim} features, these have {head_dim}"
             raise ValueError(msg)
@@ -86,10 +88,10 @@ class CausalSelfAttention(Module):
         self.q_norm = q_norm
         self.k_norm = k_norm
         self.value_residual = value_residual
-        self.q_proj = Linear(d_model, d_model, device=device, dtype=dtype)
+        self.q_proj = Linear(d_model, num_heads * head_dim, device=device, dtype=dtype)
         self.k_proj = Linear(d_model, num_kv_heads * head_dim, device=device, dtype=dtype)
         self.v_proj = Linear(d_model, num_kv_heads * head_dim, device=device, dtype=dtype)
-        self.output_proj = Linear(d_model, d_model, device=device, dtype=dtype)
+        self.output_proj = Linear(num_heads * head_dim, d_model, device=device, dtype=dtype)
 
     def forward(
         self,

@@ -145,7 +145,7 @@ class KVCache:
         capacity = config.context_length if capacity is None else capacity
         check_positive_int("num_rows", num_rows)
         check_positive_int("capacity", capacity)
-        shape = (num_rows, config.kv_heads, capacity, config.head_dim)
+        shape = (num_rows, config.kv_heads, capacity, config.head_width)
         self.layers = [
             LayerCache(*(torch.zeros(shape, device=device, dtype=dtype) for _ in range(2)))
             for _ in range(config.num_layers)

@@ -6,7 +6,7 @@ from typing import Literal
 from ._checks import (
     check_choice,
     check_flag,
-    check_heads,
+    check_head_dim,
     check_kv_heads,
     check_positive_finite,
     check_positive_int,
@@ -32,7 +32,7 @@ class TransformerConfig:
         context_length: Longest input, in tokens.
         num_layers: Number of blocks.
         d_model: Width of the residual stream.
-        num_heads: Attention heads; each has d_model / num_heads features.
+        num_heads: Attention heads.
         d_ff: Inner width of the feed-forward part.
         rope_theta: Base of the rotary wavelengths; unused where `position` is "none".
         norm: "pre" is x + f(norm(x)) and a final norm; "post" is norm(x + f(x)), which leaves the stream
@@ -43,6 +43,8 @@ class TransformerConfig:
         norm_eps: Added to the mean square in every RMSNorm.
         num_kv_heads: Heads of keys and values; each serves num_heads / num_kv_heads heads of queries
             (grouped-query attention, Ainslie et al., 2023). None: as many as `num_heads`.
+        head_dim: Features of a head, as many as one likes (in Qwen3 128, whatever its d_model). None: d_model
+            / num_heads, as in Vaswani et al., 2017.
         qk_norm: Whether an RMSNorm over the features of a head goes over queries and keys, before RoPE
             (Henry et al., 2020, with RMSNorm for their l2 norm, as in Qwen3).
         logit_softcap: Bends every logit to cap * tanh(logit / cap), within -cap and cap (Gemma 2); None: no.
@@ -57,16 +59,17 @@ class TransformerConfig:
 
     Raises:
         TypeError: If a size is not an int, a number not a number or a switch not a bool.
-        ValueError: If a value is out of range, a variant unknown, `d_model` not a multiple of `num_heads`,
-            `num_heads` not a multiple of `num_kv_heads`, or the width of a head odd where RoPE needs pairs.
+        ValueError: If a value is out of range, a variant unknown, `d_model` not a multiple of `num_heads` and
+            no `head_dim` given, `num_heads` not a multiple of `num_kv_heads`, or the width of a head odd
+            where RoPE needs pairs.
 
     Example:
         >>> from dataclasses import replace
         >>> base = TransformerConfig(
         ...     vocab_size=10_000, context_length=256, num_layers=4, d_model=512, num_heads=16, d_ff=1344
         ... )
-        >>> base.head_dim
-        32
+        >>> base.head_width, replace(base, head_dim=64).head_width
+        (32, 64)
         >>> replace(base, norm="post").norm
         'post'
     """
@@ -84,6 +87,7 @@ class TransformerConfig:
     tied_embeddings: bool = False
     norm_eps: float = 1e-5
     num_kv_heads: int | None = None
+    head_dim: int | None = None
     qk_norm: bool = False
     logit_softcap: float | None = None
     zero_init_outputs: bool = False
@@ -101,18 +105,18 @@ class TransformerConfig:
             check_choice(name, getattr(self, name), choices)
         for name in _FLAGS:
             check_flag(name, getattr(self, name))
-        check_heads(self.d_model, self.num_heads)
+        check_head_dim(self.d_model, self.num_heads, self.head_dim)
         if self.num_kv_heads is not None:
             check_kv_heads(self.num_heads, self.num_kv_heads)
         if self.logit_softcap is not None:
             check_positive_finite("logit_softcap", self.logit_softcap)
         if self.position == "rope":
-            check_rotary_head_dim(self.head_dim)
+            check_rotary_head_dim(self.head_width)
 
     @property
-    def head_dim(self) -> int:
-        """Features per attention head."""
-        return self.d_model // self.num_heads
+    def head_width(self) -> int:
+        """Features of an attention head, given or not."""
+        return self.d_model // self.num_heads if self.head_dim is None else self.head_dim
 
     @property
     def kv_heads(self) -> int:

@@ -82,7 +82,7 @@ class TransformerLM(Module):
         rope = None
         if config.position == "rope":  # one table for all layers
             rope = RotaryEmbedding(
-                config.rope_theta, config.head_dim, config.context_length, device=device, dtype=dtype
+                config.rope_theta, config.head_width, config.context_length, device=device, dtype=dtype
             )
         self.layers = ModuleList(
             _block(config, rope, is_first=layer == 0, device=device, dtype=dtype)
@@ -240,9 +240,10 @@ def _block(
             config.d_model,
             config.num_heads,
             num_kv_heads=config.num_kv_heads,
+            head_dim=config.head_dim,
             rope=rope,
-            q_norm=norm(config.head_dim) if config.qk_norm else None,
-            k_norm=norm(config.head_dim) if config.qk_norm else None,
+            q_norm=norm(config.head_width) if config.qk_norm else None,
+            k_norm=norm(config.head_width) if config.qk_norm else None,
             value_residual=(
                 LearnedMix((0.5, 0.5), **where) if config.value_residual and not is_first else None
             ),

@@ -27,7 +27,7 @@ def orthogonalize(matrices: Tensor, *, num_steps: int = 5, dtype: torch.dtype | 
 
     Args:
         matrices: (..., rows, columns). Many of one shape at once are faster than one by one in bfloat16 (1.7
-            times on the CPU it was measured on). In float32 and float64 a CPU takes one after the other, which
+            times on the CPU it was measured on). In float32 and float64 a CPU takes one after the other: each
             stays in its cache.
         num_steps: How often to iterate, at least 0.
         dtype: To multiply in. By default float64 for float64, bfloat16, which is exact enough (Jordan et
@@ -76,8 +76,10 @@ def _iterated_by_squares(x: Tensor, num_steps: int) -> Tensor:
     With A = X X^T and P = a + b A + c A^2 the next X is P X, and the next A is P X X^T P = P A P. So the
     last X is the product of all P with the first X. Polynomials in A are symmetric and commute.
 
-    For 512 x 1344 in float32 on a CPU it takes 0.61 of the multiplications, in five steps, with
-    `_symmetric_product`. Half precision is too coarse for it: there, errors of A grow.
+    For 512 x 1344 and five steps, with `_symmetric_product`, these are half of the multiplications. The price
+    is that A holds squares, and float32 loses singular values below 3e-4 of the largest among them. A random
+    512 x 1344 comes out as exact as otherwise (1e-5), a matrix with values from 1e-9 on with an error of
+    0.002 in place of 1e-5, where bfloat16 has 0.03. In bfloat16 this form would have 0.8.
     """
     tall = x.shape[0] > x.shape[1]
     gram = _symmetric_product(x.mT, x) if tall else _symmetric_product(x, x.mT)
@@ -113,8 +115,8 @@ def _normalized(matrices: Tensor) -> Tensor:
     wide = torch.promote_types(matrices.dtype, torch.float32)
     if matrices.numel() == 0:
         return matrices.to(wide)
-    # The largest entry first: squares of the others then neither overflow nor vanish. Where it is at least
-    # _EPS, the norm after it is at least 1; where it isn't, what is divided by _EPS is right with less than 1.
+    # By the largest entry first, so that squares neither overflow nor vanish. The norm is at least 1 then; if
+    # it isn't, the largest was below _EPS, and to have been divided by _EPS was right.
     highest, lowest = (bound(dim=(-2, -1), keepdim=True).to(wide) for bound in (matrices.amax, matrices.amin))
     x = matrices / torch.maximum(highest, -lowest).clamp_(min=_EPS)
     return x.div_(torch.linalg.matrix_norm(x, keepdim=True).clamp_(min=1))

@@ -96,11 +96,11 @@ def _add_shape(writer: Any, config: TransformerConfig) -> None:
     writer.add_feed_forward_length(config.d_ff)
     writer.add_head_count(config.num_heads)
     writer.add_head_count_kv(config.kv_heads)
-    writer.add_key_length(config.head_dim)
-    writer.add_value_length(config.head_dim)
+    writer.add_key_length(config.head_width)
+    writer.add_value_length(config.head_width)
     writer.add_layer_norm_rms_eps(config.norm_eps)
     writer.add_rope_freq_base(config.rope_theta)
-    writer.add_rope_dimension_count(config.head_dim)
+    writer.add_rope_dimension_count(config.head_width)
 
 
 def _add_tokenizer(writer: Any, gguf: ModuleType, vocabulary: GGUFVocabulary) -> None:

@@ -106,9 +106,8 @@ def load_huggingface(
     Raises:
         FileNotFoundError: If a file is missing.
         ValueError: If the config asks for what hornbook does not compute, such as scaled rotary positions,
-            biases, or heads whose width is not hidden_size / num_attention_heads; if a file is damaged; or if
-            a weight is missing, left over, of another shape, NaN or infinite. The message names file, field
-            and value.
+            or biases; if a file is damaged; or if a weight is missing, left over, of another shape, NaN or
+            infinite. The message names file, field and value.
     """
     check_dtype(dtype)
     path = Path(directory)

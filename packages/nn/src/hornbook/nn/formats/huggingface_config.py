@@ -4,6 +4,7 @@ What would make transformers compute something else than hornbook can is refused
 fields, such as those for training or for tools, are none of a model's shape and are passed over.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -52,7 +53,7 @@ def dump_config(config: TransformerConfig, dtype: torch.dtype, tokens: Json) -> 
         "model_type": architecture,
         **{theirs: getattr(config, ours) for ours, theirs in _SIZES.items()},
         "num_key_value_heads": config.kv_heads,
-        "head_dim": config.head_dim,
+        "head_dim": config.head_width,
         **_FIXED[architecture],
         "attention_dropout": 0.0,
         "rms_norm_eps": config.norm_eps,
@@ -87,18 +88,14 @@ def read_config(content: Json) -> TransformerConfig:
     config = TransformerConfig(
         **sizes,
         num_kv_heads=None if kv_heads == sizes["num_heads"] else kv_heads,
+        head_dim=head_dim,
         rope_theta=_rope_theta(content),
         norm_eps=content.get("rms_norm_eps", 1e-6),
         tied_embeddings=content.get("tie_word_embeddings", False),
         qk_norm=qwen3,
     )
-    if head_dim not in (None, config.head_dim):
-        msg = (
-            f"head_dim must be hidden_size / num_attention_heads, {config.d_model} / {config.num_heads} ="
-            f" {config.head_dim}, got {head_dim!r}: other widths are not supported; take a model of another"
-            " size, most have heads of that width"
-        )
-        raise ValueError(msg)
+    if config.num_heads * config.head_width == config.d_model:
+        return replace(config, head_dim=None)  # it says no more; so what was exported comes back as it was
     return config
 
 

@@ -98,7 +98,7 @@ def check_sizes(config: TransformerConfig) -> None:
     Raises:
         ValueError: Naming the first.
     """
-    for name in ("vocab_size", "context_length", "num_layers", "d_model", "num_heads", "d_ff"):
+    for name in ("vocab_size", "context_length", "num_layers", "d_model", "num_heads", "head_width", "d_ff"):
         most = _MAX_CONTEXT if name == "context_length" else _MAX_SIZE
         if (size := getattr(config, name)) > most:
             msg = f"{name} must be at most {most}, got {size}"
