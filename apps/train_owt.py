@@ -18,6 +18,7 @@ from dataclasses import fields, replace
 from recipes.console import say
 from recipes.flags import TrainFlags, parse_flags
 from recipes.owt import OWT_PRESETS, OwtFlags, check_finished, compared, owt_out
+from recipes.resume import check_resumed
 from recipes.texts import choose_texts, settled
 from recipes.wrong_input import exit_code_of
 
@@ -29,10 +30,12 @@ def main(arguments: list[str]) -> int:
         check_finished(flags.compare)
     texts = settled(flags.texts, "openwebtext")
     out = owt_out(flags, choose_texts(texts))
+    plain = {field.name: getattr(flags, field.name) for field in fields(TrainFlags)}
+    settings = replace(TrainFlags(**plain), texts=texts, out=out)
+    check_resumed(settings)
     from recipes.run import run  # here: torch takes seconds, and wrong words should not
 
-    plain = {field.name: getattr(flags, field.name) for field in fields(TrainFlags)}
-    code = run(replace(TrainFlags(**plain), texts=texts, out=out))
+    code = run(settings)
     if code == 0 and flags.compare is not None and not flags.dry_run:
         say()
         say(compared([flags.compare, out]))

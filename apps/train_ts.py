@@ -18,12 +18,14 @@ Examples:
 import sys
 
 from recipes.flags import parse_train_flags
+from recipes.resume import check_resumed
 from recipes.wrong_input import exit_code_of
 
 
 def main(arguments: list[str]) -> int:
     """Train."""
     flags = parse_train_flags(__doc__ or "", arguments)
+    check_resumed(flags)
     from recipes.run import run  # here: torch takes seconds, and wrong words should not
 
     return run(flags)

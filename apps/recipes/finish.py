@@ -34,8 +34,12 @@ def finish(
     outcome: Outcome,
     flops: int,
     seed: int,
-) -> None:
-    """Write what came out: samples.txt, curve.png, curve.svg and, when these are there, results.json."""
+) -> dict[str, Any]:
+    """Write what came out: samples.txt, curve.png, curve.svg and, when these are there, results.json.
+
+    Returns:
+        What is in results.json.
+    """
     trained = load_run(directory, device)
     samples = [""] * _NUM_SAMPLES
     for number, piece in stream_samples(trained, [""] * _NUM_SAMPLES, replace(_OPTIONS, seed=seed)):
@@ -69,28 +73,31 @@ def finish(
         "sample": samples[0],
     }
     _write(directory / _RESULTS, json.dumps(results, indent=2))
+    return results
 
 
-def is_finished(directory: Path) -> bool:
-    """Tell whether a run is at its end, and its last checkpoint what was written; say if that is not so."""
+def finished_results(directory: Path) -> dict[str, Any] | None:
+    """Return the results of a run that is at its end, None of one that is not.
+
+    One whose results or last checkpoint are not what was written is not at its end; this is said.
+    """
     if not (directory / _RESULTS).is_file():
-        return False
+        return None
     checkpoints = Checkpoints(directory / "checkpoints")
-    if not checkpoints.paths():  # taken away, to keep the results alone
-        return True
     try:
-        results = json.loads((directory / _RESULTS).read_bytes())
+        results: dict[str, Any] = json.loads((directory / _RESULTS).read_bytes())
         _lines(directory, results)
-        verify_checkpoint(checkpoints.path_of(results["steps"]))
+        if checkpoints.paths():  # else they were taken away, to keep the results alone
+            verify_checkpoint(checkpoints.path_of(results["steps"]))
     except (ValueError, KeyError, TypeError) as error:  # a CheckpointError is a ValueError
         say(f"this run was finished, but not all of it is as it was written: {error}")
-        return False
-    return True
+        return None
+    return results
 
 
-def show(directory: Path) -> None:
+def show(directory: Path, results: dict[str, Any]) -> None:
     """Print the results of a finished run: the loss, a story, where the rest is."""
-    for line in _lines(directory, json.loads((directory / _RESULTS).read_bytes())):
+    for line in _lines(directory, results):
         say(line)
 
 

@@ -23,12 +23,13 @@ from .console import say
 from .describe import describe
 from .device import check_compile, choose_device
 from .experiment import Experiment
-from .finish import is_finished, show
+from .finish import finished_results, show
 from .flags import TrainFlags
 from .memory import check_memory
 from .prepare import open_prepared, prepare
 from .processes import choose_parallel
 from .recorded import model_shape
+from .resume import configuration_of
 from .texts import Texts, choose_texts, provide_checked
 from .training import train_experiment
 
@@ -91,11 +92,12 @@ def _begin(flags: TrainFlags, world: World, held: ExitStack) -> dict[str, str] |
         recorded_configuration(flags.out)
     context_length = experiment.model.context_length
     digests = provide_checked(texts, context_length)
-    configuration = {"experiment": experiment.as_json(), "text": {"name": texts.name, **digests}}
+    configuration = configuration_of(experiment, texts, digests)
     out = flags.out or default_out(texts, flags.preset, configuration)
-    if check_configuration(out, configuration) and is_finished(out):
+    results = finished_results(out) if check_configuration(out, configuration) else None
+    if results is not None:
         say(f"this run is finished: {out}")
-        show(out)
+        show(out, results)
         return None
     check_room(out, experiment)
     directory = held.enter_context(run_directory(out, configuration, about=about(device)))

@@ -151,7 +151,7 @@ def train_experiment(
         evaluation = outcome.evaluation or validate(last=True)
 
     def end() -> None:
-        finish(
+        results = finish(
             directory,
             text_name=text_name,
             valid_text_name=valid_text_name,
@@ -161,7 +161,7 @@ def train_experiment(
             flops=round(flops * outcome.progress.tokens),
             seed=experiment.seed,
         )
-        show(directory)
+        show(directory, results)
 
     world.on_main(end)
     return 0

@@ -1,0 +1,69 @@
+"""Whether a run that is there is the one asked for: told before torch is imported, which takes seconds."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from hornbook.bpe import Tokenizer
+from hornbook.trainer import check_configuration, recorded_configuration
+
+from .experiment import Experiment
+from .flags import TrainFlags
+from .texts import Texts, choose_texts, fingerprints
+
+_MOST_BYTES = 2**29
+
+
+def check_resumed(flags: TrainFlags) -> None:
+    """Refuse to go on with another run than the one in `--out`: other settings, texts or tokenizer.
+
+    With many processes the first one looks.
+
+    Raises:
+        ValueError: Naming both values.
+    """
+    out = flags.out
+    recorded = None if out is None or _is_other_process() else recorded_configuration(out)
+    if out is None or recorded is None:
+        return
+    texts = choose_texts(flags.texts)
+    there = all(path.is_file() and path.stat().st_size <= _MOST_BYTES for path in (texts.train, texts.valid))
+    ours = configuration_of(flags.experiment, texts, fingerprints(texts) if there else {})
+    if not there:  # to download or to hash them takes longer than torch: if they differ is told after it
+        ours["text"] = recorded.get("text")
+    check_configuration(out, ours)
+    check_tokenizer(out)
+
+
+def configuration_of(experiment: Experiment, texts: Texts, digests: dict[str, str]) -> dict[str, Any]:
+    """Return what a run depends on, as its directory records it."""
+    return {"experiment": experiment.as_json(), "text": {"name": texts.name, **digests}}
+
+
+def check_tokenizer(run: Path) -> None:
+    """Refuse a run whose tokenizer is not the one that its newest checkpoint was trained with.
+
+    Raises:
+        ValueError: Naming both fingerprints, or what is damaged in the tokenizer.
+    """
+    found = (run / "checkpoints").glob("step-*/state.json")
+    states = sorted(found, key=lambda path: (len(path.parent.name), path.parent.name))
+    tokenizer = run / "tokenizer"
+    if not states or not tokenizer.exists():
+        return
+    try:
+        trained_with = json.loads(states[-1].read_bytes())["run"]["tokenizer"]
+    except (ValueError, KeyError, TypeError):  # a damaged one is told when it is loaded, and not used
+        return
+    fingerprint = Tokenizer.load(tokenizer).fingerprint
+    if fingerprint != trained_with:
+        msg = (
+            f"{tokenizer} has the fingerprint {fingerprint}, "
+            f"{states[-1].parent} was trained with {trained_with}: put that one back, or choose another --out"
+        )
+        raise ValueError(msg)
+
+
+def _is_other_process() -> bool:
+    return os.environ.get("RANK", "0") != "0"
