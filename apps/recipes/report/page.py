@@ -76,7 +76,7 @@ def render(runs: Sequence[RunRecord], *, title: str | None = None, command: str 
         style=style,
         tiles=_tiles(runs),
         summary=tables.summary(runs, left_nothing([run.directory for run in runs])),
-        summaries="".join(map(as_html, summaries_of([run.directory for run in runs]))),
+        summaries=_summaries(runs),
         problems=_problems(runs),
         samples=_samples(runs),
         settings=tables.settings(runs),
@@ -131,6 +131,11 @@ def _tiles(runs: Sequence[RunRecord]) -> str:
     )
     which = f"<p>Lowest validation loss: <strong>{escape(best.name)}</strong>.</p>" if len(runs) > 1 else ""
     return f'{which}<div class="tiles">{shown}</div>'
+
+
+def _summaries(runs: Sequence[RunRecord]) -> str:
+    told = [as_html(summary) for summary in summaries_of([run.directory for run in runs])]
+    return f"<h3>What the runs have shown</h3>{''.join(told)}<h3>The runs</h3>" if told else ""
 
 
 def _samples(runs: Sequence[RunRecord]) -> str:
