@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from .prepare import open_prepared, prepare
 from .processes import choose_parallel
 from .recorded import model_shape
 from .resume import configuration_of
+from .room import check_free_bytes
 from .texts import Texts, choose_texts, provide_checked
 from .training import train_experiment
 
@@ -133,14 +133,7 @@ def check_room(out: Path, experiment: Experiment) -> None:
     checkpoint = (3 + (experiment.ema_decay is not None)) * 4 * num_parameters(experiment.model)
     # The last two are kept, and the best if it is asked for, while one more is written.
     needed = (3 + experiment.loop.keep_best) * checkpoint
-    existing = next(path for path in (out, *out.absolute().parents) if path.is_dir())
-    usage = shutil.disk_usage(existing)
-    free = usage.free
-    if free < needed and usage.total:  # a total of 0 is no disk: what is wrong there shows when it is written
-        msg = (
-            f"no room for checkpoints in {out}: {needed:,} bytes needed, {free:,} free; choose another --out"
-        )
-        raise OSError(msg)
+    check_free_bytes(out, needed, "checkpoints", "choose another --out")
 
 
 def default_out(texts: Texts, preset: str, configuration: dict[str, Any]) -> Path:

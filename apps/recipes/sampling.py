@@ -46,8 +46,12 @@ class TextOptions:
 
     def __post_init__(self) -> None:
         """Refuse what can't be meant."""
-        if self.num_samples < 1:
-            msg = f"--num-samples must be at least 1, got {self.num_samples}"
+        for name, least in (("num_samples", 1), ("max_tokens", 0), ("seed", 0)):
+            if (value := getattr(self, name)) < least:
+                msg = f"--{name.replace('_', '-')} must be at least {least}, got {value}"
+                raise ValueError(msg)
+        if "" in self.stop:
+            msg = "--stop must not be empty: it would stop every text at once"
             raise ValueError(msg)
 
 

@@ -10,6 +10,7 @@ from hornbook.trainer import known_sha256, made_directory, sha256_of_file
 from .console import file_progress
 from .download import OPENWEBTEXT, TINYSTORIES, check_digest, download, unpack
 from .library import PYTHON_NAME, library_version, write_library
+from .room import check_free_bytes
 from .stories import END_OF_TEXT, Split, version, write_stories
 
 SAMPLE_NAME = "generated sample, not TinyStories"
@@ -139,6 +140,10 @@ def generate(source: Literal["sample", "python"], split: Split, path: Path, num_
     """Write one half of a text that every machine has, if it isn't there."""
     if path.exists():
         return
+    if source == "sample":  # the library ends by itself
+        check_free_bytes(
+            path.parent, num_bytes, "the stories", "give fewer --sample-megabytes or another --data-dir"
+        )
     what = "stories" if source == "sample" else "Python's library"
     with file_progress(f"writing {what} to {path}") as progress:
         if source == "sample":

@@ -137,10 +137,10 @@ def test_every_option_reaches_the_model(trained: TrainedModel) -> None:
     [
         ("--num-samples=0", "error: --num-samples must be at least 1, got 0"),
         ("--top-k=100000", "error: top_k is 100000, more than the vocabulary of 300 tokens"),
-        ("--max-tokens=-1", "error: max_tokens must be at least 0, got -1"),
+        ("--max-tokens=-1", "error: --max-tokens must be at least 0, got -1"),
         ("--temperature=-1", "error: temperature must be finite and at least 0"),
-        ("--seed=-1", "error: a seed must be from 0 to 2**63 - 1, got -1"),
-        ("--stop=", "error: a stop string must not be empty"),
+        ("--seed=-1", "error: --seed must be at least 0, got -1"),
+        ("--stop=", "error: --stop must not be empty"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line(

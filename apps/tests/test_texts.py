@@ -67,3 +67,12 @@ def test_a_python_without_a_library_in_source_says_what_to_do(
     with pytest.raises(ValueError, match="give a text of your own with --train-text"):
         write_library(tmp_path / "x.txt", num_bytes=10**6, split="train")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_more_stories_than_the_disk_has_room_for_are_refused_before_the_first_is_written(
+    tmp_path: Path,
+) -> None:
+    texts = choose_texts(TextFlags(data="sample", data_dir=tmp_path / "data", sample_megabytes=10**12))
+    with pytest.raises(OSError, match=r"no room for the stories in .*data: 1,000,000,000,000,000,000 bytes"):
+        provide(texts)
+    assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ..experiment import Experiment
 from ..nearest import nearest
+from ..prepare import check_vocab_size
 
 MAX_LR, MIN_LR = "optimizer.max_lr", "schedule.min_lr"
 
@@ -61,7 +62,9 @@ def changed(experiment: Experiment, changes: Sequence[tuple[str, Any]]) -> Exper
     whole = parts.pop("", {})
     for part, values in parts.items():
         whole[part] = replace(getattr(experiment, part), **values)
-    return replace(experiment, **whole)
+    result = replace(experiment, **whole)
+    check_vocab_size(result.model.vocab_size)
+    return result
 
 
 def parse_grid(words: Sequence[str], experiment: Experiment, *, flag: str = "--grid") -> dict[str, list[Any]]:
