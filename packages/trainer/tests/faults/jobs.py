@@ -77,11 +77,13 @@ class FullFor:
     def start(self, step: int) -> None: ...
 
     def log(self, row: Row) -> None:
-        if row.step == self.step:  # a row comes before its checkpoint
+        if row.step not in (self.step, self.step + 1):  # a row comes before its checkpoint
+            return
+        for thread in saves_on_their_way():
+            thread.join()
+        if row.step == self.step:
             limit_files(self.most_file_bytes)
-        if row.step == self.step + 1:
-            for thread in saves_on_their_way():
-                thread.join()
+        else:
             free_files()
 
     def evaluated(self, step: int, evaluation: Evaluation) -> None: ...
