@@ -31,26 +31,32 @@ def training_peak(name: str, path: Path, vocab_size: int) -> None:
 
 
 def encoding_peaks(name: str, path: Path, tokenizer: Path) -> None:
-    """The file and four of it in one: flat means that the size makes no difference.
+    """The text four times and eight times in a file: flat means that the size makes no difference.
 
-    Up to its bound, an encoder's memory grows with the number of different pretokens, of which a part of the
-    file would have fewer.
+    Up to its bound, a thread's memory grows with the number of different pretokens that it has met: with two
+    threads it takes several times the text until each has met nearly all.
     """
-    four, tokens = path.with_suffix(".four"), path.with_suffix(".bin")
-    with four.open("wb") as file:
-        for _ in range(4):
+    tokens = path.with_suffix(".bin")
+    files = {times: path.with_suffix(f".{times}") for times in (4, 8)}
+    for times, file in files.items():
+        repeat(path, times, file)
+    print(f"\nencode_file of {name}, {path.stat().st_size / MEGABYTE:.0f} MB, four times and eight times")
+    for num_threads in (1, 2):
+        four, eight = (
+            fresh("encode_file", tokenizer, file, tokens, num_threads).peak_bytes for file in files.values()
+        )
+        verdict(f"peak a worker, threads: {num_threads}", [eight / num_threads / MEGABYTE], "MB", 150)
+        verdict("eight times the text over four times", [eight / four], "times", 1.1)
+    for file in (tokens, *files.values()):
+        file.unlink()
+
+
+def repeat(path: Path, times: int, repeated: Path) -> None:
+    """Write a file several times into another."""
+    with repeated.open("wb") as file:
+        for _ in range(times):
             with path.open("rb") as source:
                 shutil.copyfileobj(source, file)
-    size = path.stat().st_size / MEGABYTE
-    print(f"\nencode_file of {name}, {size:.0f} MB and {4 * size:.0f} MB")
-    for num_threads in (1, 2):
-        once, four_times = (
-            fresh("encode_file", tokenizer, text, tokens, num_threads).peak_bytes for text in (path, four)
-        )
-        verdict(f"peak a worker, threads: {num_threads}", [four_times / num_threads / MEGABYTE], "MB", 150)
-        verdict("four of the file over one", [four_times / once], "times", 1.1)
-    four.unlink()
-    tokens.unlink()
 
 
 def main() -> None:
@@ -72,8 +78,9 @@ def main() -> None:
             encoding_peaks(name, path, tokenizer)
             path.unlink()  # the texts needn't lie on the disk all at once
         rare = folder / "rare.txt"
-        write_rare_words(rare, flags.rare_bytes, flags.rare_words)
+        write_rare_words(rare, flags.rare_bytes // 10, flags.rare_words)
         encoding_peaks("rare words", rare, tokenizer)
+        write_rare_words(rare, flags.rare_bytes, flags.rare_words)
         training_peak("rare words", rare, 32_000)
 
 

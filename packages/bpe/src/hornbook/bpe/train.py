@@ -74,7 +74,9 @@ def train_bpe(
     if num_bytes == 0:
         msg = f"{source.name} is empty: there is nothing to learn from"
         raise ValueError(msg)
-    return _learn(source.name, added_up(counters), specials, num_merges, tie_break, progress)
+    counts = added_up(counters)
+    del counters  # a table of all pretokens, for whose memory there is other use now
+    return _learn(source.name, counts, specials, num_merges, tie_break, progress)
 
 
 def train_from_counts(
