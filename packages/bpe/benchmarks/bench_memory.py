@@ -31,30 +31,30 @@ def training_peak(name: str, path: Path, vocab_size: int) -> None:
 
 
 def encoding_peaks(name: str, path: Path, tokenizer: Path) -> None:
-    """The text four times and eight times in a file: flat means that the size makes no difference.
+    """The text again and again, half a gigabyte and a whole one: flat means that the size makes no difference.
 
     Up to its bound, a thread's memory grows with the number of different pretokens that it has met: with two
     threads it takes several times the text until each has met nearly all.
     """
     tokens = path.with_suffix(".bin")
-    files = {times: path.with_suffix(f".{times}") for times in (4, 8)}
-    for times, file in files.items():
-        repeat(path, times, file)
-    print(f"\nencode_file of {name}, {path.stat().st_size / MEGABYTE:.0f} MB, four times and eight times")
+    files = {size: path.with_suffix(f".{size}") for size in (500, 1_000)}
+    for size, file in files.items():
+        repeat(path, size * MEGABYTE, file)
+    print(f"\nencode_file of {name}, {path.stat().st_size / MEGABYTE:.0f} MB, repeated")
     for num_threads in (1, 2):
-        four, eight = (
+        half, whole = (
             fresh("encode_file", tokenizer, file, tokens, num_threads).peak_bytes for file in files.values()
         )
-        verdict(f"peak a worker, threads: {num_threads}", [eight / num_threads / MEGABYTE], "MB", 150)
-        verdict("eight times the text over four times", [eight / four], "times", 1.1)
+        verdict(f"peak a worker, threads: {num_threads}", [whole / num_threads / MEGABYTE], "MB", 150)
+        verdict("1,000 MB over 500 MB", [whole / half], "times", 1.1)
     for file in (tokens, *files.values()):
         file.unlink()
 
 
-def repeat(path: Path, times: int, repeated: Path) -> None:
-    """Write a file several times into another."""
+def repeat(path: Path, num_bytes: int, repeated: Path) -> None:
+    """Write a file again and again into another, until that has so many bytes."""
     with repeated.open("wb") as file:
-        for _ in range(times):
+        while file.tell() < num_bytes:
             with path.open("rb") as source:
                 shutil.copyfileobj(source, file)
 
