@@ -31,7 +31,7 @@ def training_peak(name: str, path: Path, vocab_size: int) -> None:
 
 
 def encoding_peaks(name: str, path: Path, tokenizer: Path) -> None:
-    """The text again and again, half a gigabyte and a whole one: flat means that the size makes no difference.
+    """The text repeated to half a gigabyte and to a whole one: flat means that the size makes no difference.
 
     Up to its bound, a thread's memory grows with the number of different pretokens that it has met: with two
     threads it takes several times the text until each has met nearly all.

@@ -18,6 +18,9 @@ def train(contestant: str, path: str, vocab_size: int, num_threads: int, tie_bre
     def ours() -> Iterable[tuple[bytes, bytes]]:
         return train_bpe(path, vocab_size, [END_OF_TEXT], num_threads=num_threads, tie_break=tie_break)[1]
 
+    with Path(path).open("rb") as file:  # whoever reads it first after a while waits for memory
+        while file.read(1 << 20):
+            pass
     work: dict[str, Callable[[], Iterable[tuple[bytes, bytes]]]] = {
         "hornbook": ours,
         "gigatoken": lambda: peers.train_gigatoken(Path(path), vocab_size),
