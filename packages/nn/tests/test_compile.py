@@ -93,3 +93,17 @@ def test_torch_can_cache_the_compiled_loss() -> None:
     ).backward()  # type: ignore[no-untyped-call]
     assert counters["aot_autograd"]["autograd_cache_bypass"] == 0
     assert counters["aot_autograd"]["total"] > 0
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # dynamo looks at it
+def test_blocks_that_are_compiled_one_by_one_give_the_numbers_of_eager_mode() -> None:
+    # As under FSDP, which gathers around each. The angles are looked up outside of what is compiled.
+    model = TransformerLM(CONFIG, dtype=torch.float64)
+    token_ids = torch.randint(40, (2, 9))
+    eager = model.loss(token_ids[:, :-1], token_ids[:, 1:])
+    for block in model.layers:
+        block.compile(fullgraph=True, dynamic=False, backend="aot_eager")
+    compiled = model.loss(token_ids[:, :-1], token_ids[:, 1:])
+    torch.testing.assert_close(compiled, eager, rtol=1e-12, atol=0)
+    ours, theirs = (torch.autograd.grad(loss, list(model.parameters())) for loss in (compiled, eager))
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)

@@ -139,9 +139,7 @@ class RotaryEmbedding(Module):
         """
         check_ids("positions", positions)
         cos, sin = self._rows(self.cos, positions), self._rows(self.sin, positions)
-        # The compiler has no complex numbers, and needs none to make it one pass.
-        compute = rotate_pairs if torch.compiler.is_compiling() else fused_rotate_pairs
-        return partial(compute, cos=cos, sin=sin)
+        return partial(_rotate, cos=cos, sin=sin)
 
     def _rows(self, table: Tensor, positions: Tensor) -> Tensor:
         try:
@@ -156,3 +154,10 @@ class RotaryEmbedding(Module):
     def extra_repr(self) -> str:
         """Show the arguments in `repr`."""
         return f"rope_theta={self.rope_theta}, head_dim={self.head_dim}, context_length={self.context_length}"
+
+
+def _rotate(x: Tensor, *, cos: Tensor, sin: Tensor) -> Tensor:
+    # The compiler has no complex numbers, and needs none to make it one pass. Asked here and not where the
+    # angles are looked up: a block may be compiled by itself.
+    compute = rotate_pairs if torch.compiler.is_compiling() else fused_rotate_pairs
+    return compute(x, cos, sin)
