@@ -53,7 +53,7 @@ def test_a_latest_that_is_a_directory_is_told_before_anything_is_written(tmp_pat
         lambda: checkpoints.restore(*trained(0)),
         lambda: checkpoints.save(2, *trained(0), wallclock_seconds=0.0),
     ):
-        with pytest.raises(ValueError, match=r"latest is a directory, where the file that .*: rename it"):
+        with pytest.raises(ValueError, match=r"latest is a directory, where a file that .*: rename it"):
             work()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "step-00000001"]
     (tmp_path / "latest").rmdir()
