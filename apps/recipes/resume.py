@@ -1,12 +1,13 @@
 """Whether a run that is there is the one asked for: told before torch is imported, which takes seconds."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 from hornbook.bpe import Tokenizer
-from hornbook.trainer import check_configuration, recorded_configuration
+from hornbook.trainer import check_configuration, check_not_held, recorded_configuration
 
 from .experiment import Experiment
 from .flags import TrainFlags
@@ -16,24 +17,34 @@ _MOST_BYTES = 2**29
 
 
 def check_resumed(flags: TrainFlags) -> None:
-    """Refuse to go on with another run than the one in `--out`: other settings, texts or tokenizer.
+    """Refuse to go on with a run that is another: other settings, texts or tokenizer; or that is being run.
 
     With many processes the first one looks.
 
     Raises:
         ValueError: Naming both values.
     """
-    out = flags.out
-    recorded = None if out is None or _is_other_process() else recorded_configuration(out)
-    if out is None or recorded is None:
+    if _is_other_process():
         return
     texts = choose_texts(flags.texts)
     there = all(path.is_file() and path.stat().st_size <= _MOST_BYTES for path in (texts.train, texts.valid))
     ours = configuration_of(flags.experiment, texts, fingerprints(texts) if there else {})
+    out = flags.out or (default_out(texts, flags.preset, ours) if there else None)
+    recorded = None if out is None else recorded_configuration(out)
+    if out is None or recorded is None:
+        return
     if not there:  # to download or to hash them takes longer than torch: if they differ is told after it
         ours["text"] = recorded.get("text")
     check_configuration(out, ours)
     check_tokenizer(out)
+    if not flags.dry_run:
+        check_not_held(out)
+
+
+def default_out(texts: Texts, preset: str, configuration: dict[str, Any]) -> Path:
+    """Return the directory that belongs to these settings: the same command finds its run again."""
+    digest = hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:8]
+    return Path("runs") / f"{texts.slug}-{preset}-{digest}"
 
 
 def configuration_of(experiment: Experiment, texts: Texts, digests: dict[str, str]) -> dict[str, Any]:

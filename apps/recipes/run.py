@@ -1,11 +1,8 @@
 """One run from flags to story: check, prepare, train, finish."""
 
-import hashlib
-import json
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from hornbook.accounting import num_parameters
 from hornbook.trainer import (
@@ -28,9 +25,9 @@ from .memory import check_memory
 from .prepare import open_prepared, prepare
 from .processes import choose_parallel
 from .recorded import model_shape
-from .resume import configuration_of
+from .resume import configuration_of, default_out
 from .room import check_free_bytes
-from .texts import Texts, choose_texts, provide_checked
+from .texts import choose_texts, provide_checked
 from .training import train_experiment
 
 
@@ -134,9 +131,3 @@ def check_room(out: Path, experiment: Experiment) -> None:
     # The last two are kept, and the best if it is asked for, while one more is written.
     needed = (3 + experiment.loop.keep_best) * checkpoint
     check_free_bytes(out, needed, "checkpoints", "choose another --out")
-
-
-def default_out(texts: Texts, preset: str, configuration: dict[str, Any]) -> Path:
-    """Return the directory that belongs to these settings: the same command finds its run again."""
-    digest = hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:8]
-    return Path("runs") / f"{texts.slug}-{preset}-{digest}"

@@ -9,6 +9,7 @@ import pytest
 
 import train_ts
 from hornbook.bpe import Tokenizer, train_bpe
+from hornbook.trainer import recorded_configuration, run_directory
 from recipes.flags import parse_train_flags
 from recipes.resume import check_resumed
 from recipes.stories import END_OF_TEXT
@@ -90,3 +91,8 @@ def test_what_belongs_together_is_gone_on_with(words: list[str], tmp_path: Path)
         state.write_bytes(damage)  # told when it is loaded
         check()
     state.write_bytes(raw)
+
+
+def test_a_run_that_another_process_holds_is_refused_without_torch(words: list[str]) -> None:
+    with run_directory(out_of(words), recorded_configuration(out_of(words)) or {}, about={}):
+        assert "is in use by process" in refused(*words)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import train_ts
+from hornbook.trainer import check_not_held
 from tiny import arguments, train, write_texts
 
 
@@ -45,7 +46,7 @@ def test_two_processes_that_are_ended_leave_a_run_that_one_takes_to_the_losses_o
         said = []
         for line in process.stdout:
             said.append(line)
-            if line.startswith("step 4:"):
+            if line.startswith("step 8:"):  # behind the save of step 6, which waited for that of step 3
                 children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
                 if fault == "SIGTERM to all":
                     process.send_signal(signal.SIGTERM)  # torchrun hands it on
@@ -62,3 +63,17 @@ def test_two_processes_that_are_ended_leave_a_run_that_one_takes_to_the_losses_o
     assert train(*words[:-1]) == 0
     assert train(*arguments(tmp_path, *texts, *more[:-1], f"--out={tmp_path / 'alone'}")) == 0
     assert curve(tmp_path / "run") == pytest.approx(curve(tmp_path / "alone"), rel=0, abs=1e-5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent is gone")
+def test_processes_end_when_torchrun_is_killed_and_leave_the_run_to_the_next(tmp_path: Path) -> None:
+    texts = write_texts(tmp_path)
+    more = ("--num-steps=4000", "--eval-interval-steps=4", "--checkpoint-interval-steps=3", "--parallel=fsdp")
+    words = arguments(tmp_path, *texts, *more)
+    with started(tmp_path, *words) as process:
+        assert process.stdout
+        for line in process.stdout:  # ends when all that could write into it are gone
+            if line.startswith("step 4:"):
+                process.kill()
+    check_not_held(tmp_path / "run")
+    assert 3 <= max(curve(tmp_path / "run")) < 4000

@@ -80,3 +80,10 @@ def test_an_optimizer_goes_through_a_checkpoint_unchanged(kind: str, whole_run: 
             assert torch.equal(param, twin)
         train(model, optimizer, 4)
         train(other_model, other, 4)
+
+
+def test_the_state_of_another_optimizer_is_refused(tmp_path: Path) -> None:
+    model = nn.Linear(2, 2)
+    save_checkpoint(model, AdamW(model.parameters(), 0.1), 3, tmp_path / "checkpoint")
+    with pytest.raises(ValueError, match=r"has .*momentum.*, the checkpoint is of one with betas, eps"):
+        load_checkpoint(tmp_path / "checkpoint", model, SGD(model.parameters(), 0.1, momentum=0.9))

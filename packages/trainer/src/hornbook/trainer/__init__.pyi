@@ -31,7 +31,7 @@ from .precision import LossScale, allow_tf32, autocast, choose_precision
 from .prefetching import prefetch
 from .progress import Progress
 from .run_directories import check_configuration, recorded_configuration, run_directory
-from .run_lock import RunDirectoryError
+from .run_lock import RunDirectoryError, check_not_held
 from .shared_checkpoints import SharedCheckpoints
 from .signals import StopRequest, stop_on_signals
 from .state import seed_everything
@@ -85,6 +85,7 @@ __all__ = [
     "atomic_file",
     "autocast",
     "check_configuration",
+    "check_not_held",
     "checkpoint_activations",
     "choose_precision",
     "compiled",

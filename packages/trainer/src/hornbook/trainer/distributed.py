@@ -4,9 +4,12 @@ torchrun starts the processes and puts into their environment who each is; witho
 here does nothing. Values go as numbers in tensors and as JSON: torch's own ways to send objects use pickle.
 """
 
+import ctypes
 import itertools
 import json
 import os
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +25,7 @@ from torch.distributed.rendezvous import rendezvous
 T = TypeVar("T")
 
 _POLL_SECONDS = 0.05
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 class OtherRankError(RuntimeError):
@@ -210,6 +214,7 @@ def joined_world(device: torch.device | str) -> Iterator[World]:
         yield World(device=device)
         return
     rank, size, local_rank = place
+    _end_with_torchrun()
     device = _device_of(device, local_rank)
     store = _of_this_start(next(rendezvous("env://"))[0], rank, size)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
@@ -217,6 +222,16 @@ def joined_world(device: torch.device | str) -> Iterator[World]:
     yield World(rank=rank, size=size, local_rank=local_rank, device=device, store=store)
     # Not after an error: the others may be gone, and NCCL would wait for them.
     dist.destroy_process_group()
+
+
+def _end_with_torchrun() -> None:
+    """On Linux, end when torchrun does, however it ends.
+
+    It hands signals on and ends its processes, but not if it is killed: they would wait for one another and
+    for its store, hold the run's directory, and nobody would see.
+    """
+    if sys.platform == "linux" and "TORCHELASTIC_RUN_ID" in os.environ:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _of_this_start(store: Store, rank: int, size: int) -> Store:

@@ -34,15 +34,7 @@ def held(directory: Path) -> Iterator[None]:
     """
     descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            _lock(descriptor)
-        except OSError as error:
-            if not isinstance(error, BlockingIOError | PermissionError):
-                raise
-            holder = os.pread(descriptor, 200, 0) if hasattr(os, "pread") else os.read(descriptor, 200)
-            who = holder.decode(errors="replace").strip() or "another process"
-            msg = f"{directory} is in use by {who}: wait for it, or choose another --out"
-            raise RunDirectoryError(msg) from None
+        _take(descriptor, directory)
         began = time.strftime("%Y-%m-%d %H:%M:%S")
         raw = f"process {os.getpid()} on {platform.node()}, since {began}\n".encode()
         with named_when_full(directory / _LOCK, len(raw)):
@@ -51,6 +43,34 @@ def held(directory: Path) -> Iterator[None]:
         yield
     finally:
         when_written(partial(os.close, descriptor))
+
+
+def check_not_held(directory: Path) -> None:
+    """Refuse a directory that another process holds, before much is done that would be for nothing.
+
+    Raises:
+        RunDirectoryError: Naming the process.
+    """
+    try:
+        descriptor = os.open(directory / _LOCK, os.O_RDWR)
+    except OSError:  # there is none; or it can't be opened, which is told when it must be
+        return
+    try:
+        _take(descriptor, directory)
+    finally:
+        os.close(descriptor)  # and it is free again
+
+
+def _take(descriptor: int, directory: Path) -> None:
+    try:
+        _lock(descriptor)
+    except OSError as error:
+        if not isinstance(error, BlockingIOError | PermissionError):
+            raise
+        holder = os.pread(descriptor, 200, 0) if hasattr(os, "pread") else os.read(descriptor, 200)
+        who = holder.decode(errors="replace").strip() or "another process"
+        msg = f"{directory} is in use by {who}: wait for it, or choose another --out"
+        raise RunDirectoryError(msg) from None
 
 
 if sys.platform == "win32":

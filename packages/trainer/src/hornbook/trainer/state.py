@@ -119,10 +119,10 @@ def optimizer_tensors(optimizer: Optimizer) -> tuple[Tensors, Json]:
 
 
 def check_parameter_groups(optimizer: Optimizer, rest: Json) -> None:
-    """Refuse the state of an optimizer over other groups of parameters.
+    """Refuse the state of another optimizer, or of one over other groups of parameters.
 
     Raises:
-        ValueError: Naming the sizes of the groups on both sides.
+        ValueError: Naming the sizes of the groups, or what only one of the two has, on both sides.
     """
     try:
         saved_sizes = [len(group["params"]) for group in rest["param_groups"]]
@@ -133,6 +133,11 @@ def check_parameter_groups(optimizer: Optimizer, rest: Json) -> None:
     if sizes != saved_sizes:
         msg = f"the optimizer has groups of {sizes} parameters, the checkpoint has {saved_sizes}"
         raise ValueError(msg)
+    for group, saved in zip(optimizer.param_groups, rest["param_groups"], strict=True):
+        ours, theirs = (sorted(one.keys() - other.keys()) for one, other in ((group, saved), (saved, group)))
+        if ours and theirs:  # one that only lacks some may be of another version
+            msg = f"the optimizer has {', '.join(ours)}, the checkpoint is of one with {', '.join(theirs)}"
+            raise ValueError(msg)
 
 
 def load_optimizer_tensors(optimizer: Optimizer, tensors: Mapping[str, Tensor], rest: Json) -> None:
