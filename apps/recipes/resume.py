@@ -26,6 +26,8 @@ def check_resumed(flags: TrainFlags) -> None:
     """
     if _is_other_process():
         return
+    if flags.out is not None and recorded_configuration(flags.out) is None:
+        return  # a new run: no text need be hashed for it
     texts = choose_texts(flags.texts)
     there = all(path.is_file() and path.stat().st_size <= _MOST_BYTES for path in (texts.train, texts.valid))
     ours = configuration_of(flags.experiment, texts, fingerprints(texts) if there else {})
