@@ -161,6 +161,7 @@ def realistic(random_: random.Random) -> tuple[Shape, StepSettings, int]:
 
 
 def peak_error(shape: Shape, how: StepSettings, batch_size: int) -> float:
+    """That of the phase where it is largest: forward, backward or the optimizer's."""
     config = replace(config_of(shape, how.attention), logit_softcap=5.0 if how.logit_softcap else None)
     run = seen(
         config,
@@ -172,15 +173,15 @@ def peak_error(shape: Shape, how: StepSettings, batch_size: int) -> float:
     )
     said = training_memory(shape, how, batch_size=batch_size)
     sys.stdout.write(dry_run_table(run, shape, how, batch_size=batch_size) + "\n\n")
-    return said.peak_bytes / run.peak_bytes - 1
+    return max((said.peaks[phase] / run.peaks[phase] - 1 for phase in run.peaks), key=abs)
 
 
 def test_the_peak_of_shapes_that_nobody_picked_is_near() -> None:
-    """At most 0.5 % off; the errors are printed."""
+    """At most 0.01 % off in any phase; the errors are printed."""
     random_ = random.Random(6)
     errors = [peak_error(*realistic(random_)) for _ in range(100 if ALL else 4)]
-    sys.stdout.write(f"largest error {max(map(abs, errors)):.4%} of {len(errors)}\n")
-    assert max(map(abs, errors)) <= 0.005
+    sys.stdout.write(f"largest error {max(map(abs, errors)):.5%} of {len(errors)}\n")
+    assert max(map(abs, errors)) <= 1e-4
 
 
 @pytest.mark.parametrize("norm", ["pre", "post", "none"])
@@ -196,10 +197,27 @@ def test_the_peak_of_a_block_that_runs_again_is_nearly_exact(norm: Norm, precisi
         d_ff=256,
         norm=norm,
         ffn="silu",
+        value_residual=True,
         embedding_shortcut=True,
     )
     how = StepSettings(precision=precision, checkpointing=True)
     assert abs(peak_error(shape, how, 16)) <= 1e-5
+
+
+def test_the_peak_in_heads_wider_than_the_stream_is_nearly_exact() -> None:
+    """Their norm lets go of what it kept before its output is rounded, so RoPE is where the most is there."""
+    shape = Shape(
+        vocab_size=100,
+        context_length=64,
+        num_layers=2,
+        d_model=64,
+        num_heads=8,
+        num_kv_heads=4,
+        head_dim=32,
+        d_ff=64,
+        qk_norm=True,
+    )
+    assert abs(peak_error(shape, StepSettings(precision="bf16", checkpointing=True), 16)) <= 1e-5
 
 
 @pytest.mark.parametrize("precision", get_args(Precision))
@@ -209,13 +227,13 @@ def test_the_peak_of_the_tinystories_model_is_nearly_exact(
     precision: Precision, attention: Attention, checkpointing: bool
 ) -> None:
     how = StepSettings(precision=precision, attention=attention, checkpointing=checkpointing)
-    assert abs(peak_error(TINYSTORIES, how, 32)) <= 0.005
+    assert abs(peak_error(TINYSTORIES, how, 32)) <= 1e-4
 
 
 @pytest.mark.parametrize("muon_in_bf16", [False, True])
 def test_the_peak_of_muon_on_the_tinystories_model_is_nearly_exact(*, muon_in_bf16: bool) -> None:
     how = StepSettings(optimizer="muon", muon_in_bf16=muon_in_bf16)
-    assert abs(peak_error(TINYSTORIES, how, 1)) <= 0.005
+    assert abs(peak_error(TINYSTORIES, how, 1)) <= 1e-4
     assert training_memory(TINYSTORIES, how).peak_phase == "optimizer"
 
 

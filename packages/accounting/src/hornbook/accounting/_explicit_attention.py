@@ -79,9 +79,12 @@ def _backward(model: Model, kept: dict[str, Storage], *, repeats: bool, in_order
         grad_values = tape.new(kv)
     if width == 2:
         grad_scores = tape.new(f"4·{scores_size}")
-    # What came by the sums is added; then the exponential.
+    # What came by the sums, where they are not clamped, is added; then the exponential.
+    mask = tape.new("B·h·S")
+    grad_sums = tape.new(sums_size)
+    del mask, grad_total, kept["sums"]
     grad_scores = tape.new(f"4·{scores_size}")
-    del grad_total, kept["sums"]
+    del grad_sums
     grad_scores = tape.new(f"4·{scores_size}")
     del kept["exponentials"]
     if width == 2:

@@ -28,7 +28,6 @@ class Model:
         self.autocast = autocast
         self.fused = fused
         self.parameters: dict[str, Parameter] = {}
-        self.first_value: Value | None = None
 
     def parameter(self, name: str) -> Parameter:
         """The parameter of that name."""
@@ -124,7 +123,7 @@ def rms_norm(
 
     leaf = model.parameter(name)
     y = Value(normed, 4, tape.record([x.node, leaf], backward, (x.storage, inverse_rms)))
-    del normed
+    del normed, inverse_rms
     return cast(model, y, width, numbers)
 
 

@@ -24,6 +24,12 @@ from .formulas import size_of_projection, width_of_heads
 _STREAM = ("T·d", "T", "d")
 
 
+class FirstValue:
+    """The values of the first layer, which it leaves for the others: there while a block may still run."""
+
+    value: Value | None = None
+
+
 def hidden(model: Model, *, checkpointing: bool) -> Value:
     """What the head sees: embedding, blocks, final norm."""
     shape = model.shape
@@ -33,32 +39,33 @@ def hidden(model: Model, *, checkpointing: bool) -> Value:
     positions = tape.new("8·S")
     # Cosines and sines of these positions, for all layers.
     angles = [tape.new("2·S·k"), tape.new("2·S·k")] if shape.position == "rope" else []
+    first_value = FirstValue()
     for layer in range(shape.num_layers):
+        run = partial(block, model, embedded, layer, first_value, [positions, *angles])
         if checkpointing:
             tape.keep("checkpoint", positions=positions)
-            run = partial(_block_of, model, embedded, layer, [positions, *angles])
             # A bfloat16 copy of the gradient for the feed-forward part; a norm at the end comes before it.
             ahead = "2·T·d" if model.autocast and shape.norm != "post" else "0"
             x = tape.checkpoint(run, x, ahead)
         else:
-            x = block(model, x, embedded, layer)
-    if not checkpointing:  # else its blocks hold it until they have run again
-        model.first_value = None
+            x = run(x)
     if shape.norm == "pre":
         x = rms_norm(model, x, "ln_final", "final norm", _STREAM)
     return x
 
 
-def _block_of(model: Model, embedded: Value, layer: int, _: list[Storage], x: Value) -> Value:
-    return block(model, x, embedded, layer)
+def block(
+    model: Model, embedded: Value, layer: int, first_value: FirstValue, _: list[Storage], x: Value
+) -> Value:
+    """Attention, then feed-forward, each around the residual stream.
 
-
-def block(model: Model, x: Value, embedded: Value, layer: int) -> Value:
-    """Attention, then feed-forward, each around the residual stream."""
+    A checkpointed one holds what it is called with until it has run again.
+    """
     if model.shape.embedding_shortcut:
         x = learned_mix(model, x, embedded, f"{layer}.embedding_shortcut", "embedding shortcut", "T·d")
     held = [x]  # named by those who call until they return
-    for part, number in ((attention, 1), (feed_forward, 2)):
+    attend = partial(attention, first_value=first_value)
+    for part, number in ((attend, 1), (feed_forward, 2)):
         name, operation = f"{layer}.ln{number}", "norms of the block"
         if model.shape.norm == "pre":
             x = add(model, x, part(model, rms_norm(model, x, name, operation, _STREAM), layer), "T·d")
@@ -70,7 +77,7 @@ def block(model: Model, x: Value, embedded: Value, layer: int) -> Value:
     return x
 
 
-def attention(model: Model, x: Value, layer: int) -> Value:
+def attention(model: Model, x: Value, layer: int, *, first_value: FirstValue) -> Value:
     """Projections, norms of queries and keys, RoPE, value residual, the kernel, the output projection."""
     shape, operation = model.shape, "Q, K, V projections"
     heads = width_of_heads(shape)
@@ -87,11 +94,11 @@ def attention(model: Model, x: Value, layer: int) -> Value:
         query, key = rotate(model, query, "RoPE", f"T·{heads}"), rotate(model, key, "RoPE", "T·g·k")
     if shape.value_residual:
         if layer == 0:
-            value = model.first_value = model.tape.stand_in(value, model.first_value)
+            value = first_value.value = model.tape.stand_in(value, first_value.value)
         else:
-            assert model.first_value is not None
+            assert first_value.value is not None
             name = f"{layer}.value_residual"
-            value = learned_mix(model, value, model.first_value, name, "value residual", "T·g·k")
+            value = learned_mix(model, value, first_value.value, name, "value residual", "T·g·k")
     kernel = fused_attention if model.fused else explicit_attention
     mixed = kernel(model, query, key, value)
     back = (f"T·{heads}", "T·d", size_of_projection(shape))
@@ -125,12 +132,16 @@ def chunked_loss(model: Model, x: Value, *, chunk_tokens: int, softcap: bool) ->
     for index, size in enumerate(sizes):
         if index == 2:
             pieces.append(tape.new(f"{width}·{tokens_between}·d"))
-        numbers = f"{size}·V"
+        numbers, column = f"{size}·V", f"4·{size}"
         logits = _logits(model, room, numbers, softcap=softcap)
         if softcap:
             slope = _slope(model, numbers)
+        counts, shift = tape.new(str(size)), tape.new(column)
+        at_targets = tape.new(column)
+        target_logits = tape.new(column)
+        del at_targets
         exps = logits  # in place
-        small = [tape.new(f"4·{size}") for _ in range(7)]
+        sums, log_sums, losses, factors = (tape.new(column) for _ in range(4))
         slopes = tape.new(f"2·{numbers}") if model.autocast else exps
         pieces.append(tape.new(f"{width}·{size}·d"))
         if grad_weight is None:
@@ -142,7 +153,8 @@ def chunked_loss(model: Model, x: Value, *, chunk_tokens: int, softcap: bool) ->
             del product
     joined = tape.new(f"{width}·T·d")
     grad_hidden = tape.new("4·T·d") if width == 2 else joined
-    del head, room, rows, pieces, logits, slope, exps, slopes, joined, small
+    del head, room, rows, pieces, logits, slope, exps, slopes, joined
+    del counts, shift, target_logits, sums, log_sums, losses, factors
     assert grad_weight is not None
     kept = tape.keep(
         "head and loss", gradient_of_the_input=grad_hidden, gradient_of_the_head=grad_weight

@@ -45,7 +45,6 @@ def walk(
         end("backward")
         for parameter in model.parameters.values():
             parameter.accumulates = True
-        model.first_value = None
         del node
     saved = _rows(tape.saved, shape)
     _update(tape, shape, settings)
