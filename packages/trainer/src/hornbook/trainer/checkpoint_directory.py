@@ -174,7 +174,8 @@ class SavedCheckpoint:
                 raise ValueError(msg)
             self._manifest = _parse_manifest(_read_small(path / _MANIFEST))
         self.tensor_files = tuple(name for name in self._manifest if name.endswith(".safetensors"))
-        headers: dict[str, Header] = {}
+        self._in_shards = self.tensor_files != _WHOLE
+        self._parts: dict[str, dict[str, shards.Part]] = {}
         for name in (*self.tensor_files, STATE):
             with _damage_named(path / name), open_regular(path / name) as file:
                 size, written = os.fstat(file.fileno()).st_size, self._manifest[name]["bytes"]
@@ -182,7 +183,9 @@ class SavedCheckpoint:
                     msg = f"has {size:,} bytes, {written:,} were written"
                     raise ValueError(msg)
                 if name != STATE:
-                    headers[name] = self._header(name, file)
+                    header = self._header(name, file)
+                    parts = shards.parts_in(header) if self._in_shards else _whole_parts(name, header)
+                    self._parts[name] = parts
         with _damage_named(path / STATE):
             raw = _read_small(path / STATE)
             _compare(hashlib.sha256(raw).hexdigest(), self._manifest[STATE]["sha256"])
@@ -190,16 +193,8 @@ class SavedCheckpoint:
             if step_of(path) not in (None, self.state["step"]):
                 msg = f"is of step {self.state['step']}, unlike the name of its directory: is it a copy?"
                 raise ValueError(msg)
-        self._in_shards = self.tensor_files != _WHOLE
-        if self._in_shards:
-            with _damage_named(path):
-                self._infos = shards.whole_infos(headers.values())
-        else:
-            self._infos = {
-                f"{kind}.{tensor}": info
-                for kind, name in zip(_KINDS, _WHOLE, strict=True)
-                for tensor, info in headers[name].tensors.items()
-            }
+        with _damage_named(path):
+            self._infos = shards.whole_infos(self._parts.values())
 
     def infos(self, kind: str) -> dict[str, TensorInfo]:
         """Return what the tensors of a kind are: "model", "training" or "extra"."""
@@ -210,8 +205,8 @@ class SavedCheckpoint:
 
         Args:
             kinds: "model", "training", "extra".
-            like: Tells of each tensor for which cut one it is read: then only the part that is in this
-                process is returned.
+            like: Tells of each tensor for which cut one it is read: then it is cut as that one is, and only
+                the part that is in this process is kept.
         """
 
         def like_of(name: str, shape: tuple[int, ...]) -> Tensor | None:
@@ -219,31 +214,26 @@ class SavedCheckpoint:
             return like(kind, rest, shape)
 
         wanted = {name: info for name, info in self._infos.items() if name.partition(".")[0] in kinds}
-        parts = {}
-        if self._in_shards:
-            parts = shards.empty_parts(wanted, like_of)
-            for name in self.tensor_files:
-                header, tensors = self._read_file(name)
-                for tensor, region in shards.regions_in(header):
-                    if tensor in parts:
-                        shards.copy_overlap(tensors[tensor], region, *parts[tensor])
-            whole = {name: part for name, (part, _) in parts.items()}
+        files = self.tensor_files if self._in_shards else tuple(f"{kind}.safetensors" for kind in kinds)
+        targets = {name: like_of(name, info.shape) for name, info in wanted.items()}
+        whole: dict[str, Tensor] = {}
+        if not self._in_shards and all(target is None for target in targets.values()):
+            for name in files:
+                whole |= self._read_file(name)
         else:
-            whole = {}
-            for kind in kinds:
-                tensors = self._read_file(f"{kind}.safetensors")[1]
-                for tensor in list(tensors):
-                    name = f"{kind}.{tensor}"
-                    whole[name] = shards.part_of(tensors.pop(tensor), like_of(name, wanted[name].shape))
+            whole = {name: shards.room_for(info, targets[name]) for name, info in wanted.items()}
+            assembly = shards.Assembly(whole, {name: self._parts[name] for name in files})
+            for name in files:
+                assembly.add(name, self._read_file(name))
         return [under(f"{kind}.", whole) for kind in kinds]
 
-    def _read_file(self, name: str) -> tuple[Header, dict[str, Tensor]]:
+    def _read_file(self, name: str) -> dict[str, Tensor]:
         with _damage_named(self.path / name), open_regular(self.path / name) as file:
             header = self._header(name, file)
             digest = hashlib.sha256(header.raw)
             tensors = read_tensors(file, header, digest.update)
             _compare(digest.hexdigest(), self._manifest[name]["sha256"])
-        return header, tensors
+        return dict(zip(self._parts[name], tensors.values(), strict=True))
 
     def _header(self, name: str, file: BinaryIO) -> Header:
         header = read_header(file)
@@ -263,6 +253,11 @@ class SavedCheckpoint:
             extra=self.state["extra"],
             metric=self.state["metric"],
         )
+
+
+def _whole_parts(name: str, header: Header) -> dict[str, shards.Part]:
+    kind = name.removesuffix(".safetensors")
+    return {f"{kind}.{t}": shards.Part(info, (0,) * len(info.shape)) for t, info in header.tensors.items()}
 
 
 def verify_checkpoint(path: Path) -> None:
@@ -289,12 +284,7 @@ def restore_checkpoint(path: Path, model: Module, optimizer: Optimizer) -> Resto
     saved = SavedCheckpoint(path)
     state.check_parameter_groups(optimizer, saved.state["optimizer"])
     state.check_model_tensors(model, saved.infos("model"), saved.state["aliases"])
-    like = shards.cut_tensors(model, optimizer)
-    weights, training, extra = saved.read(*_KINDS, like=like)
-    for kind, tensors in (("training", training), ("extra", extra)):
-        for name, part in tensors.items():
-            target = like(kind, name, saved.infos(kind)[name].shape)
-            tensors[name] = part if target is None else shards.joined(part, target)
+    weights, training, extra = saved.read(*_KINDS, like=shards.cut_tensors(model, optimizer))
     state.load_model_tensors(model, weights, saved.state["aliases"])
     state.load_optimizer_tensors(optimizer, under("optimizer.", training), saved.state["optimizer"])
     state.load_random_tensors(under("random.", training))

@@ -4,13 +4,14 @@
 
 The header of each says where in the whole tensor each of its parts begins. So any number of processes can
 read them, each what it needs, and so can one. The form is that of torch.distributed.checkpoint with Hugging
-Face's files, whose reader reads ours. Its own code is not used here: the form it is known for keeps its index
-in a pickle, and to read one is to run code from a file; and neither form hashes what it writes and reads.
+Face's files, whose reader reads ours. Its planners tell which part of a tensor a process has, and of which
+parts in files another cut is made up. Its `save` and `load` are not called: between processes they send plans
+and errors as pickles, every process must have part in them, and what goes wrong comes out in their wrapping.
 """
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -25,11 +26,11 @@ from .tensor_file import Header, TensorInfo, encode
 _METADATA, _OFFSETS = "DCP_SHARDING_INFO", "saved_offsets"
 
 
-class Region(NamedTuple):
-    """A box in a tensor."""
+class Part(NamedTuple):
+    """A box of a tensor, as a file has it."""
 
+    info: TensorInfo
     offsets: tuple[int, ...]
-    sizes: tuple[int, ...]
 
 
 Like = Callable[[str, str, tuple[int, ...]], Tensor | None]
@@ -52,28 +53,6 @@ def here(tensor: Any) -> Tensor:
     """Return what of a tensor is in this process; the two share memory."""
     local: Tensor = tensor.to_local() if is_cut(tensor) else tensor
     return local
-
-
-def region_here(tensor: Any) -> Region:
-    """Return where in the whole tensor that part lies."""
-    if not is_cut(tensor):
-        return Region((0,) * tensor.ndim, tuple(tensor.shape))
-    (chunk,) = tensor.__create_chunk_list__()
-    return Region(tuple(chunk.offsets), tuple(chunk.sizes))
-
-
-def joined(part: Tensor, like: Any) -> Tensor:
-    """Return the tensor, cut as `like` is, of which this process has this part."""
-    from torch.distributed.tensor import DTensor
-
-    return DTensor.from_local(
-        part.to(like.device),
-        like.device_mesh,
-        like.placements,
-        run_check=False,
-        shape=like.shape,
-        stride=like.stride(),
-    )
 
 
 def cut_tensors(model: Module, optimizer: Optimizer) -> Like:
@@ -109,9 +88,14 @@ class Shard(NamedTuple):
 
 def shard_of(tensors: Mapping[str, Tensor]) -> Shard:
     """Return what is in this process; it shares memory with the tensors."""
+    from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
+
+    planner = DefaultSavePlanner(flatten_state_dict=False, flatten_sharded_tensors=False)
+    planner.set_up_planner(dict(tensors))
+    offsets = {item.index.fqn: item.index.offset or () for item in planner.create_local_plan().items}
     parts = {name: here(tensor) for name, tensor in tensors.items()}
     parts = {name: part for name, part in parts.items() if part.numel() or not is_cut(tensors[name])}
-    return Shard(parts, {name: region_here(tensors[name]).offsets for name in parts})
+    return Shard(parts, {name: offsets[name] for name in parts})
 
 
 def encode_shard(shard: Shard) -> list[Buffer]:
@@ -120,33 +104,8 @@ def encode_shard(shard: Shard) -> list[Buffer]:
     return encode(shard.parts, {_METADATA: dump(described).decode()})
 
 
-def whole_infos(headers: Iterable[Header]) -> dict[str, TensorInfo]:
-    """Return what the tensors are whose parts lie in files with these headers.
-
-    Raises:
-        ValueError: If the parts of one don't make up a tensor.
-    """
-    infos: dict[str, TensorInfo] = {}
-    numbers: dict[str, int] = {}  # of elements
-    for header in headers:
-        for name, region in regions_in(header):
-            dtype = header.tensors[name].dtype
-            end = tuple(offset + size for offset, size in zip(*region, strict=True))
-            known = infos.setdefault(name, TensorInfo(dtype, end))
-            if known.dtype != dtype or len(known.shape) != len(end):
-                msg = f"has parts of {name!r} that are {dtype} of shape {region.sizes} and {known}"
-                raise ValueError(msg)
-            infos[name] = TensorInfo(dtype, tuple(map(max, known.shape, end)))
-            numbers[name] = numbers.get(name, 0) + math.prod(region.sizes)
-    for name, info in infos.items():
-        if numbers[name] != math.prod(info.shape):
-            msg = f"has {numbers[name]:,} elements of {name!r}, which is {info}"
-            raise ValueError(msg)
-    return infos
-
-
-def regions_in(header: Header) -> Iterator[tuple[str, Region]]:
-    """Yield the parts in a file and where in the whole each lies.
+def parts_in(header: Header) -> dict[str, Part]:
+    """Return the parts in a file and where in the whole each lies.
 
     Raises:
         ValueError: If the header doesn't say it.
@@ -156,6 +115,7 @@ def regions_in(header: Header) -> Iterator[tuple[str, Region]]:
         msg = "doesn't say where its parts belong"
         raise ValueError(msg)
     described = parse_object(raw.encode())
+    parts = {}
     for name, info in header.tensors.items():
         try:
             offsets = tuple(described[name][_OFFSETS])
@@ -165,37 +125,75 @@ def regions_in(header: Header) -> Iterator[tuple[str, Region]]:
         if not fits:
             msg = f"doesn't say where its part of {name!r} belongs"
             raise ValueError(msg)
-        yield name, Region(offsets, info.shape)
-
-
-def copy_overlap(source: Tensor, source_region: Region, target: Tensor, target_region: Region) -> None:
-    """Copy what two parts of one tensor have in common."""
-    places = []
-    for begin, size, target_begin, target_size in zip(*source_region, *target_region, strict=True):
-        first = max(begin, target_begin)
-        end = min(begin + size, target_begin + target_size)
-        if end <= first:
-            return
-        places.append((slice(first - begin, end - begin), slice(first - target_begin, end - target_begin)))
-    target[tuple(place for _, place in places)] = source[tuple(place for place, _ in places)]
-
-
-def part_of(tensor: Tensor, like: Tensor | None) -> Tensor:
-    """Return of a whole tensor the part that belongs to this process; all of it, if `like` is None."""
-    if like is None:
-        return tensor
-    region = region_here(like)
-    place = tuple(slice(begin, begin + size) for begin, size in zip(*region, strict=True))
-    return tensor[place].clone()
-
-
-def empty_parts(
-    infos: Mapping[str, TensorInfo], like: Callable[[str, tuple[int, ...]], Tensor | None]
-) -> dict[str, tuple[Tensor, Region]]:
-    """Return memory of the host for each tensor, or for its part here, and which part that is."""
-    parts = {}
-    for name, info in infos.items():
-        target = like(name, info.shape)
-        region = Region((0,) * len(info.shape), info.shape) if target is None else region_here(target)
-        parts[name] = (torch.zeros(region.sizes, dtype=info.dtype), region)
+        parts[name] = Part(info, offsets)
     return parts
+
+
+def whole_infos(files: Iterable[Mapping[str, Part]]) -> dict[str, TensorInfo]:
+    """Return what the tensors are whose parts lie in files.
+
+    Raises:
+        ValueError: If the parts of one don't make up a tensor.
+    """
+    infos: dict[str, TensorInfo] = {}
+    numbers: dict[str, int] = {}  # of elements
+    for parts in files:
+        for name, (info, offsets) in parts.items():
+            end = tuple(offset + size for offset, size in zip(offsets, info.shape, strict=True))
+            known = infos.setdefault(name, TensorInfo(info.dtype, end))
+            if known.dtype != info.dtype or len(known.shape) != len(end):
+                msg = f"has parts of {name!r} that are {info} and {known}"
+                raise ValueError(msg)
+            infos[name] = TensorInfo(info.dtype, tuple(map(max, known.shape, end)))
+            numbers[name] = numbers.get(name, 0) + math.prod(info.shape)
+    for name, info in infos.items():
+        if numbers[name] != math.prod(info.shape):
+            msg = f"has {numbers[name]:,} elements of {name!r}, which is {info}"
+            raise ValueError(msg)
+    return infos
+
+
+def room_for(info: TensorInfo, like: Tensor | None) -> Tensor:
+    """Return memory for a tensor: cut as `like` is, on its device, or whole on the host if it is None."""
+    if like is None:
+        return torch.zeros(info.shape, dtype=info.dtype)
+    return torch.zeros_like(like, dtype=info.dtype, requires_grad=False)
+
+
+class Assembly:
+    """Tensors that are put together from parts in files, of cut ones what is in this process.
+
+    Args:
+        tensors: By name, to be filled.
+        files: The parts in each, by its name.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], files: Mapping[str, Mapping[str, Part]]) -> None:
+        from torch.distributed.checkpoint import metadata as of
+        from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
+        from torch.distributed.checkpoint.planner import ReadItem
+
+        chunks: dict[str, list[of.ChunkStorageMetadata]] = {name: [] for name in tensors}
+        file_of = {}
+        for file, parts in files.items():
+            for name in parts.keys() & tensors.keys():
+                offsets, sizes = torch.Size(parts[name].offsets), torch.Size(parts[name].info.shape)
+                chunks[name].append(of.ChunkStorageMetadata(offsets, sizes))
+                file_of[of.MetadataIndex(name, offsets)] = file
+        described: dict[str, of.STORAGE_TYPES] = {
+            name: of.TensorStorageMetadata(of.TensorProperties(tensor.dtype), tensor.size(), chunks[name])
+            for name, tensor in tensors.items()
+        }
+        self._planner = DefaultLoadPlanner(flatten_state_dict=False, flatten_sharded_tensors=False)
+        self._planner.set_up_planner(dict(tensors), of.Metadata(described), is_coordinator=True)
+        self._items: dict[str, list[ReadItem]] = {file: [] for file in files}
+        for item in self._planner.create_local_plan().items:
+            self._items[file_of[item.storage_index]].append(item)
+
+    def add(self, file: str, parts: Mapping[str, Tensor]) -> None:
+        """Copy what is wanted of a file's parts."""
+        for item in self._items[file]:
+            place = (
+                slice(begin, begin + n) for begin, n in zip(item.storage_offsets, item.lengths, strict=True)
+            )
+            self._planner.resolve_tensor(item).copy_(parts[item.storage_index.fqn][tuple(place)])

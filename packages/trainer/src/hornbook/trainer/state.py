@@ -100,7 +100,7 @@ def load_model_tensors(model: Module, tensors: Mapping[str, Tensor], aliases: Ma
     """Copy saved tensors, of cut ones the parts that are here, into the model, which they fit."""
     with torch.no_grad():
         for name, tensor in _plain_state(model).items():
-            here(tensor).copy_(tensors[aliases.get(name, name)])
+            here(tensor).copy_(here(tensors[aliases.get(name, name)]))
 
 
 def optimizer_tensors(optimizer: Optimizer) -> tuple[Tensors, Json]:
