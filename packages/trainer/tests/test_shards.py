@@ -1,23 +1,32 @@
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 
 import pytest
 import torch
-import torch.distributed.checkpoint  # seconds, which are not the first example's
-from hypothesis import given
+import torch.distributed as dist
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import Shard as Placement
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from hornbook.trainer.shards import (
     Assembly,
     Part,
     encode_shard,
+    here,
     parts_in,
+    room_for,
+    shard_names,
     shard_of,
     whole_infos,
 )
-from hornbook.trainer.tensor_file import Header, TensorInfo, encode, read_header
+from hornbook.trainer.tensor_file import Header, TensorInfo, encode, read_header, read_tensors
 
 WHOLE = torch.arange(60.0).reshape(10, 6)
 
@@ -35,6 +44,7 @@ def cuts(total: int) -> st.SearchStrategy[list[tuple[int, int]]]:
     return borders.map(lambda places: list(pairwise(places)))
 
 
+@settings(deadline=None)
 @given(cuts(10), cuts(6))
 def test_parts_of_any_cut_make_up_the_whole(
     rows: list[tuple[int, int]], columns: list[tuple[int, int]]
@@ -53,6 +63,51 @@ def test_parts_of_any_cut_make_up_the_whole(
     for file in files:
         assembly.add(file, tensors[file])
     assert torch.equal(whole, WHOLE)
+
+
+@contextmanager
+def process(rank: int, size: int) -> Iterator[DeviceMesh]:
+    """Be one of so many processes, which never talk."""
+    dist.init_process_group("fake", store=FakeStore(), rank=rank, world_size=size)
+    try:
+        # Its name tells torch's caches that it is of another process.
+        yield DeviceMesh("cpu", list(range(size)), mesh_dim_names=(f"of-{rank}",))
+    finally:
+        dist.destroy_process_group()
+
+
+def cut(whole: Tensor, mesh: DeviceMesh, axis: int) -> DTensor:
+    """What a process has of a tensor that is cut along an axis, as FSDP does it."""
+    parts = [*whole.chunk(mesh.size(), axis), *[whole.narrow(axis, 0, 0)] * mesh.size()]
+    part = parts[mesh.get_rank()].contiguous()
+    return DTensor.from_local(
+        part, mesh, [Placement(axis)], run_check=False, shape=whole.shape, stride=whole.stride()
+    )
+
+
+@settings(deadline=None)  # the first example imports much
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 1), st.integers(0, 1))
+def test_shards_of_any_number_of_processes_are_cut_anew_for_any_other(
+    writers: int, readers: int, written_axis: int, read_axis: int
+) -> None:
+    files: dict[str, bytes] = {}
+    for rank, name in enumerate(shard_names(writers)):
+        with process(rank, writers) as mesh:
+            files[name] = b"".join(
+                map(bytes, encode_shard(shard_of({"weight": cut(WHOLE, mesh, written_axis)})))
+            )
+    headers = {name: read_header(io.BytesIO(file)) for name, file in files.items()}
+    parts = {name: parts_in(header) for name, header in headers.items()}
+    (info,) = whole_infos(parts.values()).values()
+    for rank in range(readers):
+        with process(rank, readers) as mesh:
+            expected = cut(WHOLE, mesh, read_axis)
+            room = room_for(info, expected)
+            assembly = Assembly({"weight": room}, parts)
+            for name, header in headers.items():
+                file = io.BytesIO(files[name][len(header.raw) :])
+                assembly.add(name, read_tensors(file, header, lambda _: None))
+            assert torch.equal(here(room), here(expected))
 
 
 def test_what_is_whole_lies_at_the_beginning() -> None:
