@@ -1,4 +1,5 @@
 import errno
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -135,6 +136,31 @@ def test_a_file_cut_short_by_a_full_disk_never_appears(tmp_path: Path) -> None:
     assert f"no room to write {path} (5,000 bytes needed): free some space" in done.stderr
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["big.bin"]
+
+
+def test_a_full_disk_in_a_directory_is_told_with_the_file_and_its_bytes(tmp_path: Path) -> None:
+    def fill(needed_bytes: int | None) -> None:
+        with atomic_directory(tmp_path / "entry") as aside:
+            (aside / "small").write_bytes(bytes(1234))
+            with atomic_file(aside / "large", needed_bytes=needed_bytes) as file:
+                file.write(bytes(10))
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+    large = re.escape(str(tmp_path / "entry" / "large"))
+    with pytest.raises(OSError, match=rf"no room to write {large} \(5,000 bytes needed\): free"):
+        fill(5000)
+    with pytest.raises(OSError, match=rf"no room to write {large} \(more than 10 bytes needed\): free"):
+        fill(None)
+
+
+def test_a_full_disk_in_a_directory_that_nobody_names_is_told_with_what_was_there(tmp_path: Path) -> None:
+    entry = re.escape(str(tmp_path / "entry"))
+    with (
+        pytest.raises(OSError, match=rf"no room to write {entry} \(more than 1,234 bytes needed\): free"),
+        atomic_directory(tmp_path / "entry") as aside,
+    ):
+        (aside / "small").write_bytes(bytes(1234))
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_other_errors_keep_their_name_and_leave_nothing(tmp_path: Path) -> None:

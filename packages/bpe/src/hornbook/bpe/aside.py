@@ -9,14 +9,19 @@ _SENT_AT_ONCE = 1 << 23
 
 
 class AsideFile:
-    """A file under a hidden name, which goes away unless it is published; for a `with` statement."""
+    """A file under a hidden name, which goes away unless it is published; for a `with` statement.
+
+    Attributes:
+        path: The name it gets.
+        num_bytes: How many were written.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         # The random part keeps threads apart, the process id tells whose it was.
         self._aside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.{os.getpid()}.part")
 
-        self._num_bytes = self._num_sent = 0
+        self.num_bytes = self._num_sent = 0
 
     def __enter__(self) -> Self:
         self._file = self._aside.open("xb")
@@ -31,13 +36,13 @@ class AsideFile:
     def write(self, data: bytes | memoryview) -> None:
         """Write more; what was written goes on its way to the disk, so that `sync` needn't wait long."""
         self._file.write(data)
-        self._num_bytes += memoryview(data).nbytes
-        if self._num_bytes - self._num_sent >= _SENT_AT_ONCE and hasattr(os, "posix_fadvise"):
+        self.num_bytes += memoryview(data).nbytes
+        if self.num_bytes - self._num_sent >= _SENT_AT_ONCE and hasattr(os, "posix_fadvise"):
             self._file.flush()
             # Linux begins to write such pages out. To drop them, which the call is named for, is too early.
-            size = self._num_bytes - self._num_sent
+            size = self.num_bytes - self._num_sent
             os.posix_fadvise(self._file.fileno(), self._num_sent, size, os.POSIX_FADV_DONTNEED)
-            self._num_sent = self._num_bytes
+            self._num_sent = self.num_bytes
 
     def sync(self) -> None:
         """Wait until what was written is on disk."""

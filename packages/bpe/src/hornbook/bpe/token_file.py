@@ -70,7 +70,7 @@ class TokenFileWriter:
     Raises:
         FileNotFoundError: If its folder does not exist.
         IsADirectoryError: If the file, or one beside it that belongs to it, is a folder.
-        OSError: If it cannot be written; if the disk is full, the message says so.
+        OSError: If it cannot be written; if the disk is full, the message names the file and how much there was.
     """
 
     def __init__(
@@ -111,9 +111,16 @@ class TokenFileWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._files.close()
+        try:
+            self._files.close()
+        except OSError as closing:  # what was left in a buffer finds no room either
+            if error is None and closing.errno not in _NO_ROOM:
+                raise
+            error = error or closing
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            msg = f"no room to write {self._paths[0]}: free some space there, or choose another folder"
+            size = sum(file.num_bytes for file in (self._tokens, self._documents, self._manifest))
+            needed = f" (more than {size:,} bytes needed)" if size else ""
+            msg = f"no room to write {self._paths[0]}{needed}: free some space there, or choose another folder"
             raise OSError(error.errno, msg) from error
 
     def add_text(self, text: Utf8) -> None:

@@ -86,7 +86,7 @@ def atomic_directory(path: Path, *, needed_bytes: int | None = None, replace: bo
     aside = _aside(path)
     with made_directory(path.parent):
         try:
-            with named_when_full(path, needed_bytes):
+            with named_when_full(path, needed_bytes, aside):
                 aside.mkdir()
                 yield aside
                 for file in sorted(aside.rglob("*")):
@@ -226,6 +226,8 @@ def _aside(path: Path) -> Path:
 def named_when_full(path: Path, needed_bytes: int | None, written: Path | None = None) -> Iterator[None]:
     """Say which file found no room and how much it wanted; safetensors wraps the system's error.
 
+    An error that says it already, of a file in a directory, is told as it is, but for the directory's name.
+
     Args:
         path: What is written.
         needed_bytes: Of all of it, if known.
@@ -240,11 +242,19 @@ def named_when_full(path: Path, needed_bytes: int | None, written: Path | None =
         number = getattr(error, "errno", None)
         if number not in _NO_ROOM and not any(f"os error {code}" in str(error) for code in _NO_ROOM):
             raise
-        if needed_bytes is not None:
-            needed = f" ({needed_bytes:,} bytes needed)"
-        elif written is not None and written.exists():
-            needed = f" (more than {written.stat().st_size:,} bytes needed)"
+        if needed_bytes is None and "bytes needed" in str(error) and isinstance(error, OSError):
+            msg = error.strerror.replace(str(written), str(path))
         else:
-            needed = ""
-        msg = f"no room to write {path}{needed}: free some space there, or choose another directory"
+            if needed_bytes is not None:
+                needed = f" ({needed_bytes:,} bytes needed)"
+            elif written is not None and written.exists():
+                needed = f" (more than {_num_bytes(written):,} bytes needed)"
+            else:
+                needed = ""
+            msg = f"no room to write {path}{needed}: free some space there, or choose another directory"
         raise OSError(number or errno.ENOSPC, msg) from error
+
+
+def _num_bytes(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
