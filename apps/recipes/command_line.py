@@ -125,9 +125,9 @@ def _flags_of(kind: type[Any], **options: Any) -> list[str]:
 
 
 def _given(words: Sequence[str], flag: str) -> str:
-    """The words after a flag, up to the next one."""
+    """The words after a flag, up to the next one; of a flag given twice, the last, which is what counts."""
     if flag not in words:
         return ""
-    rest = words[words.index(flag) + 1 :]
+    rest = words[len(words) - words[::-1].index(flag) :]
     end = next((index for index, word in enumerate(rest) if word.startswith("--")), len(rest))
     return " ".join(rest[:end])

@@ -9,6 +9,7 @@ import torch
 
 from hornbook.trainer import (
     Checkpoints,
+    CheckpointVersionError,
     Evaluation,
     Outcome,
     atomic_file,
@@ -89,6 +90,8 @@ def finished_results(directory: Path) -> dict[str, Any] | None:
         _lines(directory, results)
         if checkpoints.paths():  # else they were taken away, to keep the results alone
             verify_checkpoint(checkpoints.path_of(results["steps"]))
+    except CheckpointVersionError as error:  # nothing is lost: only this hornbook can't read it
+        say(str(error))
     except (ValueError, KeyError, TypeError) as error:  # a CheckpointError is a ValueError
         say(f"this run was finished, but not all of it is as it was written: {error}")
         return None

@@ -11,9 +11,12 @@ from hornbook.trainer import check_configuration, check_not_held, recorded_confi
 
 from .experiment import Experiment
 from .flags import TrainFlags
+from .machine import likely_device
 from .texts import Texts, choose_texts, fingerprints
 
 _MOST_BYTES = 2**29
+# Settings that older runs lack: what was done before there was a choice, and the flag that says it.
+_ADDED: dict[str, tuple[Any, str]] = {"deterministic": (False, "--no-deterministic")}
 
 
 def check_resumed(flags: TrainFlags) -> None:
@@ -35,12 +38,40 @@ def check_resumed(flags: TrainFlags) -> None:
     recorded = None if out is None else recorded_configuration(out)
     if out is None or recorded is None:
         return
+    ours = as_recorded(ours, out, likely_device(flags.device))
     if not there:  # to download or to hash them takes longer than torch: if they differ is told after it
         ours["text"] = recorded.get("text")
     check_configuration(out, ours)
     check_tokenizer(out)
     if not flags.dry_run:
         check_not_held(out)
+
+
+def as_recorded(ours: dict[str, Any], out: Path, device_type: str) -> dict[str, Any]:
+    """Return our configuration as it is recorded of a run that was begun before some settings were there.
+
+    Args:
+        ours: What this call asks for.
+        out: The directory of the run, if there is one.
+        device_type: cpu, cuda or mps.
+
+    Raises:
+        ValueError: If we ask for something else than was done then; the flag that goes on with it is named.
+    """
+    recorded = recorded_configuration(out)
+    before = recorded.get("experiment") if isinstance(recorded, dict) else None
+    if not isinstance(before, dict):
+        return ours
+    experiment = dict(ours["experiment"])
+    for name in _ADDED.keys() - before.keys():
+        done, flag = _ADDED[name]
+        if experiment.pop(name) != done and device_type == "cuda":  # elsewhere both do the same
+            msg = (
+                f"{out} holds a run that was begun before there was a choice of {name}: "
+                f"give {flag} to go on with it as it was begun, or choose another --out"
+            )
+            raise ValueError(msg)
+    return ours | {"experiment": experiment}
 
 
 def default_out(texts: Texts, preset: str, configuration: dict[str, Any]) -> Path:

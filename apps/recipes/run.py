@@ -25,7 +25,7 @@ from .memory import check_memory
 from .prepare import open_prepared, prepare
 from .processes import choose_parallel
 from .recorded import model_shape
-from .resume import configuration_of, default_out
+from .resume import as_recorded, configuration_of, default_out
 from .room import check_free_bytes
 from .texts import choose_texts, provide_checked
 from .training import train_experiment
@@ -91,6 +91,7 @@ def _begin(flags: TrainFlags, world: World, held: ExitStack) -> dict[str, str] |
     digests = provide_checked(texts, context_length)
     configuration = configuration_of(experiment, texts, digests)
     out = flags.out or default_out(texts, flags.preset, configuration)
+    configuration = as_recorded(configuration, out, device.type)
     results = finished_results(out) if check_configuration(out, configuration) else None
     if results is not None:
         say(f"this run is finished: {out}")

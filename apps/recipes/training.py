@@ -22,6 +22,7 @@ from hornbook.trainer import (
     World,
     autocast,
     checkpoint_activations,
+    compile_blocks,
     compiled,
     deterministic,
     epoch_windows,
@@ -82,8 +83,7 @@ def train_experiment(
     recorded = world.on_main(lambda: _record(data, directory))
     batches = make_batches(experiment, data, world)
     if experiment.compile and how == "fsdp":  # block by block, around which FSDP gathers
-        for block in model.layers:
-            block.compile(dynamic=False)
+        compile_blocks(model.layers, cache=compile_cache())
     spread = parallelize(
         model, autocast(model.loss, device, experiment.precision), world, how, units=model.layers
     )

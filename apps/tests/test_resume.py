@@ -1,6 +1,8 @@
 """A run that is there and is another than was asked for: refused with both values, without torch."""
 
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +11,11 @@ import pytest
 
 import train_ts
 from hornbook.bpe import Tokenizer, train_bpe
-from hornbook.trainer import recorded_configuration, run_directory
+from hornbook.trainer import recorded_configuration, run_directory, sha256_of_file
 from recipes.flags import parse_train_flags
 from recipes.resume import check_resumed
 from recipes.stories import END_OF_TEXT
+from recipes.texts import _sha256_of
 from tiny import arguments, train, write_texts
 
 APPS = Path(__file__).parents[1]
@@ -96,3 +99,48 @@ def test_what_belongs_together_is_gone_on_with(words: list[str], tmp_path: Path)
 def test_a_run_that_another_process_holds_is_refused_without_torch(words: list[str]) -> None:
     with run_directory(out_of(words), recorded_configuration(out_of(words)) or {}, about={}):
         assert "is in use by process" in refused(*words)
+
+
+def test_a_run_that_was_begun_before_a_setting_was_there_is_gone_on_with(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "older"
+    shutil.copytree(out_of(words), out)
+    (out / "results.json").unlink()
+    for file in (out / "config.json", *(out / "checkpoints").glob("step-*/state.json")):
+        recorded = json.loads(file.read_bytes())
+        del recorded["run"]["experiment"]["deterministic"]
+        del recorded["run"]["experiment"]["model"]["head_dim"]
+        file.write_text(json.dumps(recorded, indent=1))
+    for checkpoint in (out / "checkpoints").glob("step-*"):
+        manifest = json.loads((checkpoint / "manifest.json").read_bytes())
+        raw = (checkpoint / "state.json").read_bytes()
+        manifest["state.json"] = {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+        (checkpoint / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    older = [*(word for word in words if not word.startswith("--out=")), f"--out={out}"]
+    check_resumed(parse_train_flags("", older))
+    assert train(*older) == 0
+    assert json.loads((out / "results.json").read_bytes())["steps"] == 12
+    monkeypatch.setattr("recipes.resume.likely_device", lambda _: "cuda")
+    with pytest.raises(ValueError, match="choice of deterministic: give --no-deterministic to go on with it"):
+        check_resumed(parse_train_flags("", older))
+    check_resumed(parse_train_flags("", [*older, "--no-deterministic"]))
+
+
+def test_texts_are_read_once_for_their_fingerprints_however_often_they_are_asked_for(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def reads(path: Path) -> str:
+        read.append(path)
+        return sha256_of_file(path)
+
+    monkeypatch.setattr("recipes.texts.sha256_of_file", reads)
+    _sha256_of.cache_clear()
+    check_resumed(parse_train_flags("", words))
+    assert train(*words) == 0
+    assert len(read) == len(set(read)) == 2
+    read[0].touch()
+    check_resumed(parse_train_flags("", words))
+    assert len(read) == 3

@@ -236,7 +236,9 @@ def test_a_disk_that_fills_up_on_the_way(tmp_path: Path, texts: tuple[Path, Path
     )
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert re.match(r"error: no room to write \S+ \((more than )?[\d,]+ bytes needed\): free some space", line)
+    assert re.match(
+        r"error: no room to write \S+ \((more than )?[\d,]+ bytes needed\): free some space", line
+    )
     assert ".part" not in line  # but the name that it would have
     assert not (tmp_path / "run").exists()
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".part")]

@@ -17,6 +17,7 @@ WRONG = [
     ("train_ts.py", "--optimizer.max_lr=1", "no flag --optimizer.max_lr, the nearest is --max-lr"),
     ("train_ts.py", "--bacth-size=3 --dmodel 4", "the nearest is --batch-size; there is no flag --dmodel"),
     ("train_ts.py", "--betas 0.9", "error: --betas must be FLOAT FLOAT, got 0.9"),
+    ("train_ts.py", "--warmup-steps=2 --warmup-steps None", "--warmup-steps must be INT, got None"),
     ("train_ts.py", "--max-lr", "error: --max-lr must be FLOAT, got nothing"),
     ("train_ts.py", "--compile yes", "--compile takes no value, got yes: give --compile or --no-compile"),
     ("train_ts.py", "dry-run", "error: dry-run has no place here"),

@@ -272,7 +272,9 @@ def test_a_full_disk_is_named_and_leaves_everything_as_it_was(tmp_path: Path) ->
         text=True,
         check=False,
     )
-    said = re.search(r"no room to write (\S+) \(more than ([\d,]+) bytes needed\): free some space", done.stderr)
+    said = re.search(
+        r"no room to write (\S+) \(more than ([\d,]+) bytes needed\): free some space", done.stderr
+    )
     assert said and said[1] == str(path), done.stderr
     assert 2_000_000 < int(said[2].replace(",", "")) <= 8_000_000
     assert read(path) == (list(b"old"), [0])

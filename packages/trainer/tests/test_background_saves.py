@@ -1,5 +1,6 @@
 """Saving in a thread beside the training."""
 
+import errno
 import os
 import re
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from hornbook.trainer import Checkpoints, RunDirectoryError, run_directory, verify_checkpoint
+from hornbook.trainer import Checkpoints, Row, RunDirectoryError, run_directory, verify_checkpoint
 from hornbook.trainer.background_save import saves_on_their_way
 from hornbook.trainer.hashed_write import write_hashed
 from hornbook.trainer.state import HostBuffers
@@ -118,6 +119,33 @@ def test_two_saves_in_a_row_or_the_last_one_that_fail_beside_the_training_are_ra
 def save_and_wait(checkpoints: Checkpoints) -> None:
     checkpoints.save(2, *trained(1), wallclock_seconds=0.0)
     checkpoints.wait()
+
+
+def test_an_error_of_the_loop_is_told_and_not_hidden_by_that_of_a_save(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Full:
+        def start(self, step: int) -> None: ...
+
+        def evaluated(self, step: int, evaluation: object) -> None: ...
+
+        def log(self, row: Row) -> None:
+            if row.step == 9:
+                raise OSError(errno.ENOSPC, "no room to write metrics.csv")
+
+        def close(self) -> None: ...
+
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    checkpoints = Checkpoints(tmp_path / "checkpoints", asynchronous=True)
+    with pytest.MonkeyPatch.context() as full:
+        full.setattr("hornbook.trainer.checkpoint_directory.write_hashed", no_room)
+        with pytest.raises(OSError, match=r"no room to write metrics\.csv") as told:
+            run_in(tmp_path, checkpoints=checkpoints, sinks=[Full()])
+    (note,) = told.value.__notes__
+    assert re.match("a save has failed as well: .*" + NO_ROOM.format(7), note)
+    assert re.search(NO_ROOM.format(7), caplog.text)
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

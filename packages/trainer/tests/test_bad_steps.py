@@ -182,6 +182,20 @@ def test_what_is_written_of_bad_steps_goes_on_behind_whole_lines(tmp_path: Path)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [3, 7]
 
 
+def test_a_bad_step_that_is_made_again_is_written_down_once(tmp_path: Path) -> None:
+    file = tmp_path / "bad_steps.jsonl"
+    for nth in (STEP, STEP - 7):  # it goes on from step 7
+        spoil = spoiled(spoil_loss(math.nan), at={(nth, 0)}, micro_batches=1)
+        with pytest.raises(DivergedError, match=f"step {STEP}"):
+            run(tmp_path, {}, make_loss=spoil)
+    assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [STEP]
+    bad = BadStep(step=STEP, micro_losses=[1.0], micro_batch_size=4, grad_norm=math.nan, lr=0.1)
+    other_process = random_windows(TOKENS, batch_size=4, context_length=CONTEXT_LENGTH, device="cpu", seed=4)
+    for starts in (BATCHES.starts, other_process.starts):
+        BadStepFile(file, starts)(bad)
+    assert [json.loads(line)["micro_losses"] for line in file.read_text().splitlines()] == [[1.0], [1.0]]
+
+
 def test_what_overflows_in_float16_is_no_fault_while_a_smaller_factor_may_help(tmp_path: Path) -> None:
     spoil = spoiled(spoil_gradient(math.inf), at={(3, 0), (4, 0), (5, 0)}, micro_batches=1)
     scale = LossScale(4.0)

@@ -1,10 +1,12 @@
 import io
 import json
+import os
 import pickle
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +14,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from hornbook.optim import AdamW
-from hornbook.trainer import CheckpointError, Checkpoints, load_checkpoint, save_checkpoint, verify_checkpoint
+from hornbook.trainer import (
+    CheckpointError,
+    Checkpoints,
+    CheckpointVersionError,
+    load_checkpoint,
+    save_checkpoint,
+    verify_checkpoint,
+)
 
 
 class Tied(nn.Module):
@@ -168,8 +177,9 @@ def test_one_flipped_bit_anywhere_in_a_file_is_found(tmp_path: Path) -> None:
     for position in range(0, len(raw) * 8, 37):
         changed = bytearray(raw)
         changed[position // 8] ^= 1 << position % 8
-        with pytest.raises(ValueError):  # noqa: PT011 - damage, or what looks like another model
-            load_checkpoint(io.BytesIO(bytes(changed)), *other)
+        (tmp_path / "changed").write_bytes(changed)
+        with pytest.raises(CheckpointError, match="^" + re.escape(str(tmp_path / "changed")) + " "):
+            load_checkpoint(tmp_path / "changed", *other)
     for length in range(0, len(raw), 61):
         with pytest.raises(CheckpointError, match=r"is not a checkpoint|ends within"):
             load_checkpoint(io.BytesIO(raw[:length]), *other)
@@ -227,6 +237,82 @@ def test_a_checkpoint_of_other_parameter_groups_is_refused_with_both(tmp_path: P
 class _Bomb:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return (Path.touch, ("exploded",))
+
+
+def test_a_file_of_another_model_is_refused_with_its_name_and_left_behind_its_end(tmp_path: Path) -> None:
+    save_checkpoint(*trained(0, width=3), 1, tmp_path / "c")
+    with pytest.raises(
+        ValueError, match=r"/c: embedding.weight: the model has float32 of shape \(5, 4\)"
+    ) as told:
+        load_checkpoint(tmp_path / "c", *trained(0, width=4))
+    assert not isinstance(told.value, CheckpointError)
+    file = io.BytesIO((tmp_path / "c").read_bytes() + b"more")
+    with pytest.raises(ValueError, match="the model has"):
+        load_checkpoint(file, *trained(0, width=4))
+    assert file.read() == b"more"
+
+
+def test_a_whole_file_of_another_version_is_told_apart_from_a_damaged_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as newer:
+        newer.setattr("hornbook.trainer.checkpoint_file.VERSION", 9)
+        save_checkpoint(*trained(0), 1, tmp_path / "c")
+    with pytest.raises(CheckpointVersionError, match=r"/c has version 9, this hornbook reads version 2"):
+        load_checkpoint(tmp_path / "c", *trained(0))
+    raw = (tmp_path / "c").read_bytes()
+    (tmp_path / "c").write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+    with pytest.raises(CheckpointError, match=r"/c has changed since it was written"):
+        load_checkpoint(tmp_path / "c", *trained(0))
+
+
+def test_what_is_no_file_is_refused_by_name_and_stays(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "link").symlink_to(pipe)
+    for path in (pipe, tmp_path / "link"):
+        with pytest.raises(ValueError, match=f"{path} is a device, a pipe or a socket, not a file"):
+            save_checkpoint(*trained(0), 1, path)
+        assert pipe.is_fifo()
+    for path in (pipe, tmp_path):
+        with pytest.raises(CheckpointError, match=f"{path} is not a plain file"):
+            load_checkpoint(path, *trained(0))
+    for nothing in (None, 3):
+        with pytest.raises(TypeError, match=f"out must be a path or a binary file, got {nothing}"):
+            save_checkpoint(*trained(0), 1, nothing)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=f"src must be a path or a binary file, got {nothing}"):
+            load_checkpoint(nothing, *trained(0))  # type: ignore[arg-type]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
+
+
+def test_numpys_whole_numbers_are_steps(tmp_path: Path) -> None:
+    save_checkpoint(*trained(0), np.int64(7), tmp_path / "c")  # type: ignore[arg-type]
+    assert load_checkpoint(tmp_path / "c", *trained(0)) == 7
+    checkpoints = Checkpoints(tmp_path / "run")
+    checkpoints.save(np.int64(7), *trained(0), wallclock_seconds=0.0)  # type: ignore[arg-type]
+    restored = checkpoints.restore(*trained(0))
+    assert restored is not None and restored.step == 7
+
+
+def test_an_optimizer_whose_state_is_no_tensor_is_refused_by_name(tmp_path: Path) -> None:
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.LBFGS(model.parameters())
+
+    def closure() -> float:
+        loss = model(torch.ones(2)).square().sum()
+        loss.backward()
+        return float(loss.detach())
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    for save in (
+        lambda: save_checkpoint(model, optimizer, 1, tmp_path / "c"),
+        lambda: Checkpoints(tmp_path).save(1, model, optimizer, wallclock_seconds=0.0),
+    ):
+        with pytest.raises(
+            TypeError, match=r"LBFGS can't be saved: '\w+' of its state holds a \w+, only tensors"
+        ):
+            save()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_pickle_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

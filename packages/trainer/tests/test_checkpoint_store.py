@@ -9,7 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from hornbook.trainer import CheckpointError, Checkpoints, WhichCheckpoint, load_weights, verify_checkpoint
+from hornbook.trainer import (
+    CheckpointError,
+    Checkpoints,
+    CheckpointVersionError,
+    WhichCheckpoint,
+    load_weights,
+    verify_checkpoint,
+)
 from test_checkpoint import assert_same, trained
 
 
@@ -222,3 +229,37 @@ def test_the_random_numbers_of_python_and_numpy_go_on_too(tmp_path: Path) -> Non
     np.random.seed(5)
     Checkpoints(tmp_path).restore(*trained(0))
     assert (random.gauss(0, 1), random.random(), np.random.standard_normal(), np.random.random()) == expected
+
+
+def test_a_checkpoint_of_another_version_is_neither_used_nor_skipped_nor_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as newer:
+        newer.setattr("hornbook.trainer.checkpoint_directory.VERSION", 9)
+        Checkpoints(tmp_path, keep_last=9).save(2, *trained(0), wallclock_seconds=0.0)
+    ours = Checkpoints(tmp_path, keep_last=1)
+    ours.save(1, *trained(0), wallclock_seconds=0.0)
+    said = r"step-00000002/manifest\.json has version 9, this hornbook reads version 2, and it is not damaged"
+    with pytest.raises(CheckpointVersionError, match=said) as told:
+        ours.restore(*trained(1))
+    assert not isinstance(told.value, CheckpointError)
+    with pytest.raises(CheckpointVersionError, match=said):
+        ours.restore_weights(trained(1)[0])
+    for step in (3, 4):  # older than the newest, it stays, whatever is pruned
+        ours.save(step, *trained(0), wallclock_seconds=0.0)
+    restored = ours.restore(*trained(1))
+    assert restored is not None and restored.step == 4
+    assert [path.name for path in ours.paths()] == ["step-00000002", "step-00000004"]
+
+
+def test_a_version_that_only_the_manifest_says_is_damage_and_the_one_before_is_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save(step, *trained(0), wallclock_seconds=0.0)
+    manifest = tmp_path / "step-00000002" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"version": 2', '"version": 3'))  # one bit
+    restored = checkpoints.restore(*trained(1))
+    assert restored is not None and restored.step == 1
+    assert "manifest.json has version 3, this hornbook reads version 2" in caplog.text

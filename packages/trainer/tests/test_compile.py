@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hornbook.trainer import compiled
+from hornbook.trainer import compile_blocks, compiled
 
 
 def test_a_compiler_that_fails_is_named_once_and_done_without(
@@ -42,6 +42,25 @@ def test_a_compiler_that_fails_is_named_once_and_done_without(
     assert "no code for this machine" in record.message
 
 
+def test_a_block_that_cannot_be_compiled_runs_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_graph: object, _inputs: object) -> object:
+        msg = "no code for this machine"
+        raise NotImplementedError(msg)
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda forward, **more: real(forward, backend=refuse, **more))
+    block = torch.nn.Linear(2, 2, bias=False)
+    expected = block(torch.ones(2))
+    compile_blocks([block])
+    with caplog.at_level(logging.WARNING):
+        found = [block(torch.ones(2)) for _ in range(2)]
+    assert all(torch.equal(one, expected) for one in found)
+    (record,) = caplog.records
+    assert "going on without torch.compile, which failed" in record.message
+
+
 def test_an_error_of_the_model_is_its_own() -> None:
     def loss(inputs: Tensor, targets: Tensor) -> Tensor:
         return inputs @ targets
@@ -54,7 +73,7 @@ def test_the_cache_is_where_it_was_asked_for_unless_the_environment_says_otherwi
     # In a process of its own: torch settles the place for good when its compiler is imported.
     code = """
 import os
-from hornbook.trainer import compiled
+from hornbook.trainer import compile_blocks, compiled
 for cache in ("/one", "/two"):
     compiled(lambda x, y: x, cache=cache)
     print(os.environ["TORCHINDUCTOR_CACHE_DIR"])

@@ -154,13 +154,14 @@ def test_a_full_disk_in_a_directory_is_told_with_the_file_and_its_bytes(tmp_path
 
 
 def test_a_full_disk_in_a_directory_that_nobody_names_is_told_with_what_was_there(tmp_path: Path) -> None:
+    def fill() -> None:
+        with atomic_directory(tmp_path / "entry") as aside:
+            (aside / "small").write_bytes(bytes(1234))
+            raise OSError(errno.ENOSPC, "No space left on device")
+
     entry = re.escape(str(tmp_path / "entry"))
-    with (
-        pytest.raises(OSError, match=rf"no room to write {entry} \(more than 1,234 bytes needed\): free"),
-        atomic_directory(tmp_path / "entry") as aside,
-    ):
-        (aside / "small").write_bytes(bytes(1234))
-        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match=rf"no room to write {entry} \(more than 1,234 bytes needed\): free"):
+        fill()
 
 
 def test_other_errors_keep_their_name_and_leave_nothing(tmp_path: Path) -> None:

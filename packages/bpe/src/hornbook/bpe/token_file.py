@@ -70,7 +70,7 @@ class TokenFileWriter:
     Raises:
         FileNotFoundError: If its folder does not exist.
         IsADirectoryError: If the file, or one beside it that belongs to it, is a folder.
-        OSError: If it cannot be written; if the disk is full, the message names the file and how much there was.
+        OSError: If it cannot be written; if the disk is full, the message says how much was not enough.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class TokenFileWriter:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             size = sum(file.num_bytes for file in (self._tokens, self._documents, self._manifest))
             needed = f" (more than {size:,} bytes needed)" if size else ""
-            msg = f"no room to write {self._paths[0]}{needed}: free some space there, or choose another folder"
+            msg = f"no room to write {self._paths[0]}{needed}: free some space, or choose another folder"
             raise OSError(error.errno, msg) from error
 
     def add_text(self, text: Utf8) -> None:

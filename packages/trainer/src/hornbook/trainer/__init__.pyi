@@ -8,6 +8,7 @@ from .batches import Batch, Batches, WindowBatches, epoch_windows, gather_window
 from .checkpoint import Checkpoints
 from .checkpoint_directory import (
     CheckpointError,
+    CheckpointVersionError,
     Restored,
     load_weights,
     restore_checkpoint,
@@ -16,7 +17,7 @@ from .checkpoint_directory import (
 from .checkpoint_file import load_checkpoint, save_checkpoint
 from .checkpoint_store import CheckpointStore
 from .choices import Precision, WhichCheckpoint
-from .compile import compiled
+from .compile import compile_blocks, compiled
 from .determinism import deterministic
 from .distributed import OtherRankError, World, joined_world
 from .evaluation import Evaluation, Loss, evaluate
@@ -51,6 +52,7 @@ __all__ = [
     "Batches",
     "CheckpointError",
     "CheckpointStore",
+    "CheckpointVersionError",
     "Checkpoints",
     "CsvSink",
     "DivergedError",
@@ -88,6 +90,7 @@ __all__ = [
     "check_not_held",
     "checkpoint_activations",
     "choose_precision",
+    "compile_blocks",
     "compiled",
     "deterministic",
     "epoch_windows",

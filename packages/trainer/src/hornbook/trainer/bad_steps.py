@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,6 +72,8 @@ def log_bad_step(bad: BadStep) -> None:
 class BadStepFile:
     """Appends a JSON line for each update that was left out, and says it in the log.
 
+    A run that goes on from before it, and leaves it out again, doesn't say it twice: the newer line stays.
+
         {"step": 12, "grad_norm": "nan", "lr": 0.003, "micro_losses": ["nan", 0.7], "micro_batch_size": 2,
          "starts": [[51, 907], [312, 4]]}
 
@@ -110,11 +113,23 @@ class BadStepFile:
             "micro_batch_size": size,
             "starts": [starts[first : first + size] for first in range(0, len(starts), size)],
         }
-        file = AppendedFile(self._path, whole_lines(self._path) if self._path.exists() else [])
+        before = whole_lines(self._path) if self._path.exists() else []
+        file = AppendedFile(
+            self._path, [other for other in before if _place(other) != _place(json.dumps(line))]
+        )
         try:
             file.append(json.dumps(line))
         finally:
             file.close()
+
+
+def _place(line: str) -> tuple[Any, Any]:
+    """The step of a line and its windows, which differ from process to process."""
+    try:
+        parsed = json.loads(line)
+        return parsed["step"], parsed["starts"]
+    except (ValueError, KeyError, TypeError):
+        return line, None
 
 
 def _json_number(value: float) -> float | str:

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from .background_save import BackgroundSave
 from .checkpoint_directory import (
     CheckpointError,
+    CheckpointVersionError,
     Contents,
     Restored,
     SavedCheckpoint,
@@ -106,8 +107,7 @@ class Checkpoints:
             TypeError: If it is no whole number.
             ValueError: If it is negative.
         """
-        check_step("step", step)
-        return self.directory / f"step-{step:08d}"
+        return self.directory / f"step-{check_step('step', step):08d}"
 
     def latest(self) -> Path | None:
         """Return the checkpoint that `latest` names, None, with a warning, if it names none."""
@@ -190,6 +190,7 @@ class Checkpoints:
 
         Raises:
             CheckpointError: If there are checkpoints and none of them is whole.
+            CheckpointVersionError: If the newest that is not damaged is of another version.
             ValueError: If the checkpoint is whole, and of another run, model or optimizer; both are named. If
                 `latest` is a directory.
         """
@@ -272,7 +273,7 @@ class Checkpoints:
     ) -> Json:
         """Return what a checkpoint says of a run beside its tensors."""
         return {
-            "step": step,
+            "step": check_step("step", step),
             "wallclock_seconds": float(wallclock_seconds),
             "metric": float(metric) if metric is not None and math.isfinite(metric) else None,
             "run": as_json(self.run),
@@ -323,7 +324,8 @@ class Checkpoints:
             raise CheckpointError(msg)
         # What is ahead is damaged, or the run would have gone on from there; or somebody has put it there.
         ahead = [path for path in paths if _step(path) > _step(newest) and _is_whole(path)]
-        kept = {*whole[-self.keep_last :], *self._by_metric(whole)[: self.keep_best], *ahead}
+        foreign = filter(_is_of_other_version, paths)
+        kept = {*whole[-self.keep_last :], *self._by_metric(whole)[: self.keep_best], *ahead, *foreign}
         for path in paths:
             if path not in kept:
                 remove_directory(path)
@@ -343,14 +345,24 @@ def _step(path: Path) -> int:
 def _is_whole(path: Path) -> bool:
     try:
         verify_checkpoint(path)
-    except CheckpointError:
+    except (CheckpointError, CheckpointVersionError):
         return False
     return True
+
+
+def _is_of_other_version(path: Path) -> bool:
+    try:
+        SavedCheckpoint(path)
+    except CheckpointVersionError:
+        return True
+    except CheckpointError:
+        pass
+    return False
 
 
 def _state_of(path: Path, log: Callable[..., None] = logger.debug) -> Json | None:
     try:
         return SavedCheckpoint(path).state
-    except CheckpointError as error:
+    except (CheckpointError, CheckpointVersionError) as error:
         log("checkpoint not used: %s", error)
         return None

@@ -15,10 +15,11 @@ Every byte is hashed as it is loaded, and nothing is given to the model before a
 """
 
 import hashlib
+import operator
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
@@ -46,6 +47,16 @@ STATE, _MANIFEST = "state.json", "manifest.json"
 
 class CheckpointError(ValueError):
     """A checkpoint that can't be used; the message names the file and the reason."""
+
+
+class CheckpointVersionError(ValueError):
+    """A checkpoint of another hornbook. It is not damaged: it is neither skipped nor deleted."""
+
+    def __init__(self, path: object, version: object) -> None:
+        super().__init__(
+            f"{path} has version {version!r}, this hornbook reads version {VERSION}, and it is not damaged: "
+            "use the hornbook that wrote it, or put it elsewhere to go on without it"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +102,24 @@ def step_of(path: Path) -> int | None:
     return int(match[1]) if match else None
 
 
-def check_step(name: str, step: Any) -> None:
-    """Refuse what counts no updates, before it is written into a checkpoint.
+def check_step(name: str, step: Any) -> int:
+    """Return the number of updates, which may be one of numpy's; refuse what is none before it is written.
 
     Raises:
         TypeError: If it is no whole number.
         ValueError: If it is negative.
     """
-    if isinstance(step, bool) or not isinstance(step, int):
+    try:
+        number = operator.index(step)
+    except TypeError:
+        number = None
+    if number is None or isinstance(step, bool):
         msg = f"{name} must be a whole number, got {step!r}"
         raise TypeError(msg)
-    if step < 0:
+    if number < 0:
         msg = f"{name} must be at least 0, got {step}"
         raise ValueError(msg)
+    return number
 
 
 def contents_of(
@@ -163,6 +179,7 @@ class SavedCheckpoint:
 
     Raises:
         CheckpointError: Naming the first file that is missing, cut or changed.
+        CheckpointVersionError: If it is of another version, and not only its manifest says so.
         PermissionError: If a file may not be read, which is no damage.
     """
 
@@ -172,7 +189,10 @@ class SavedCheckpoint:
             if path.is_symlink():
                 msg = "is in a symbolic link: checkpoints are directories of the run itself"
                 raise ValueError(msg)
-            self._manifest = _parse_manifest(_read_small(path / _MANIFEST))
+            raw = _read_small(path / _MANIFEST)
+            if (version := _other_version(path, raw)) is not None:
+                raise CheckpointVersionError(path / _MANIFEST, version)
+            self._manifest = _parse_manifest(raw)
         self.tensor_files = tuple(name for name in self._manifest if name.endswith(".safetensors"))
         self._in_shards = self.tensor_files != _WHOLE
         self._parts: dict[str, dict[str, shards.Part]] = {}
@@ -265,6 +285,7 @@ def verify_checkpoint(path: Path) -> None:
 
     Raises:
         CheckpointError: Naming the first file that is missing, cut or changed.
+        CheckpointVersionError: If it is of another version.
     """
     saved = SavedCheckpoint(path)
     for name in saved.tensor_files:
@@ -278,7 +299,8 @@ def restore_checkpoint(path: Path, model: Module, optimizer: Optimizer) -> Resto
     Nothing is changed before all of it has been read and verified.
 
     Raises:
-        CheckpointError: If it is damaged or of another version.
+        CheckpointError: If it is damaged.
+        CheckpointVersionError: If it is of another version.
         ValueError: If it is whole but of another model or optimizer; both sides are named.
     """
     saved = SavedCheckpoint(path)
@@ -295,7 +317,8 @@ def load_weights(path: Path, model: Module) -> Restored:
     """Verify one checkpoint and load its weights alone: their average, if the run keeps one.
 
     Raises:
-        CheckpointError: If it is damaged or of another version.
+        CheckpointError: If it is damaged.
+        CheckpointVersionError: If it is of another version.
         ValueError: If it is whole but of another model.
     """
     saved = SavedCheckpoint(path)
@@ -333,6 +356,18 @@ def _parse_manifest(raw: bytes) -> Json:
     return manifest
 
 
+def _other_version(path: Path, manifest_raw: bytes) -> int | None:
+    """Return the version that manifest and state both name, if it is not ours: then nothing is damaged."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        manifest = parse_object(manifest_raw)
+        raw = _read_small(path / STATE)
+        _compare(hashlib.sha256(raw).hexdigest(), manifest[STATE]["sha256"])
+        version = parse_object(raw)["version"]
+        if type(version) is int and version == manifest["version"] != VERSION:
+            return version
+    return None
+
+
 def _parse_state(raw: bytes) -> Json:
     described = parse_object(raw)
     _check_version(described)
@@ -365,7 +400,7 @@ def _damage_named(file: Path) -> Iterator[None]:
     """Turn whatever is wrong with a file into a CheckpointError that names it."""
     try:
         yield
-    except (CheckpointError, PermissionError):
+    except (CheckpointError, CheckpointVersionError, PermissionError):
         raise
     except FileNotFoundError as error:
         msg = f"{file} is missing"

@@ -9,10 +9,12 @@ from torch.nn import Module
 from torch.optim import Optimizer
 
 from . import state
-from .checkpoint_directory import VERSION, CheckpointError, check_step, under
+from .checkpoint_directory import VERSION, CheckpointError, CheckpointVersionError, check_step, under
 from .files import atomic_file, open_regular
 from .strict_json import Json, dump, parse_object
 from .tensor_file import build_header, encode, infos_of, read_header, read_tensors
+
+_CHUNK_BYTES = 2**20
 
 
 def save_checkpoint(
@@ -30,8 +32,9 @@ def save_checkpoint(
         out: A path, written atomically, or a binary file open for writing.
 
     Raises:
-        TypeError: If the iteration is no whole number, or the state holds what can't be saved.
-        ValueError: If the iteration is negative.
+        TypeError: If the iteration is no whole number, the state holds what can't be saved, or `out` is
+            neither a path nor a file.
+        ValueError: If the iteration is negative, or the path is that of a device or a pipe.
         OSError: If the disk is full; a path then names what it named before.
 
     Example:
@@ -43,7 +46,8 @@ def save_checkpoint(
         >>> load_checkpoint(io.BytesIO(file.getvalue()), model, optimizer)
         400
     """
-    check_step("iteration", iteration)
+    iteration = check_step("iteration", iteration)
+    _check_file("out", out, "writelines")
     weights, aliases = state.model_tensors(model)
     moments, rest = state.optimizer_tensors(optimizer)
     tensors = {f"model.{name}": t for name, t in weights.items()}
@@ -78,12 +82,26 @@ def load_checkpoint(src: str | os.PathLike[str] | BinaryIO, model: Module, optim
 
     Raises:
         CheckpointError: If it is not such a file (a pickle is one stranger of many), or was changed.
-        ValueError: If it is of another model or optimizer; both sides are named.
+        CheckpointVersionError: If it is whole and of another version.
+        ValueError: If it is whole and of another model or optimizer; both sides are named.
+        TypeError: If `src` is neither a path nor a file.
     """
+    _check_file("src", src, "read")
     if not isinstance(src, str | os.PathLike):
         return _load(src, str(src), model, optimizer)
-    with open_regular(Path(src)) as file:
+    try:
+        opened = open_regular(Path(src))
+    except ValueError as error:  # a directory, a pipe
+        msg = f"{src} {error}"
+        raise CheckpointError(msg) from error
+    with opened as file:
         return _load(file, str(src), model, optimizer)
+
+
+def _check_file(name: str, file: object, method: str) -> None:
+    if not isinstance(file, str | os.PathLike) and not hasattr(file, method):
+        msg = f"{name} must be a path or a binary file, got {file!r}"
+        raise TypeError(msg)
 
 
 def _load(file: BinaryIO, name: str, model: Module, optimizer: Optimizer) -> int:
@@ -98,22 +116,35 @@ def _load(file: BinaryIO, name: str, model: Module, optimizer: Optimizer) -> int
         reason = error if isinstance(error, ValueError) else "lacks what hornbook writes"
         msg = f"{name} is not a checkpoint of hornbook: it {reason}"
         raise CheckpointError(msg) from error
-    if version != VERSION:
-        msg = f"{name} has version {version!r}, this hornbook reads version {VERSION}"
-        raise CheckpointError(msg)
-    infos = {key.removeprefix("model."): i for key, i in header.tensors.items() if key.startswith("model.")}
-    state.check_model_tensors(model, infos, aliases)
-    state.check_parameter_groups(optimizer, rest)
-    digest = hashlib.sha256(build_header(header.tensors, header.metadata).raw)
+    refused: ValueError | None = None
     try:
-        tensors = read_tensors(file, header, digest.update)
+        if version != VERSION:
+            raise CheckpointVersionError(name, version)
+        state.check_model_tensors(model, under("model.", header.tensors), aliases)
+        state.check_parameter_groups(optimizer, rest)
+    except CheckpointVersionError as error:
+        refused = error
+    except (AttributeError, TypeError, ValueError) as error:
+        refused = ValueError(f"{name}: {error}")
+    digest = hashlib.sha256(build_header(header.tensors, header.metadata).raw)
+    tensors = {}
+    try:
+        if refused is None:
+            tensors = read_tensors(file, header, digest.update)
+        else:  # it may be the header that was changed: no room is made for what it says
+            left = header.num_bytes - len(header.raw)
+            while piece := file.read(min(left, _CHUNK_BYTES)):
+                digest.update(piece)
+                left -= len(piece)
+        again = build_header(header.tensors, header.metadata | {"sha256": sha256})
+        if digest.hexdigest() != sha256 or again.raw != header.raw:
+            msg = "has changed since it was written (its SHA-256 differs)"
+            raise ValueError(msg)
     except ValueError as error:
         msg = f"{name} {error}"
         raise CheckpointError(msg) from error
-    again = build_header(header.tensors, header.metadata | {"sha256": sha256})
-    if digest.hexdigest() != sha256 or again.raw != header.raw:
-        msg = f"{name} has changed since it was written (its SHA-256 differs)"
-        raise CheckpointError(msg)
+    if refused is not None:
+        raise refused
     state.load_model_tensors(model, under("model.", tensors), aliases)
     state.load_optimizer_tensors(optimizer, under("optimizer.", tensors), rest)
     return int(iteration)

@@ -29,6 +29,7 @@ def atomic_file(path: Path, *, needed_bytes: int | None = None) -> Iterator[Bina
 
     Raises:
         OSError: If the disk is full or can't be written; the message names the file and the bytes needed.
+        ValueError: If the name is that of a device, a pipe or a socket, whose place the file would take.
 
     Example:
         >>> import tempfile
@@ -40,6 +41,9 @@ def atomic_file(path: Path, *, needed_bytes: int | None = None) -> Iterator[Bina
         >>> path.read_bytes()
         b'hello'
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        msg = f"{path} is a device, a pipe or a socket, not a file: give another path"
+        raise ValueError(msg)
     aside = _aside(path)
     try:
         with named_when_full(path, needed_bytes, aside):
@@ -243,7 +247,7 @@ def named_when_full(path: Path, needed_bytes: int | None, written: Path | None =
         if number not in _NO_ROOM and not any(f"os error {code}" in str(error) for code in _NO_ROOM):
             raise
         if needed_bytes is None and "bytes needed" in str(error) and isinstance(error, OSError):
-            msg = error.strerror.replace(str(written), str(path))
+            msg = str(error.strerror).replace(str(written), str(path))
         else:
             if needed_bytes is not None:
                 needed = f" ({needed_bytes:,} bytes needed)"

@@ -109,9 +109,15 @@ def train(
         for sink in sinks:
             stack.callback(sink.close)
 
-        def wait_for_save(kind: type[BaseException] | None, *_: object) -> None:
-            if kind is not KeyboardInterrupt:  # then the caller leaves at once; Python waits for the thread
+        def wait_for_save(kind: type[BaseException] | None, first: BaseException | None, _: object) -> None:
+            if kind is KeyboardInterrupt:  # then the caller leaves at once; Python waits for the thread
+                return
+            try:
                 checkpoints.wait()
+            except Exception as error:
+                if first is None:
+                    raise
+                first.add_note(f"a save has failed as well: {error}")  # which is in the log
 
         stack.push(wait_for_save)
         batch_of = stack.enter_context(prefetch(batches))

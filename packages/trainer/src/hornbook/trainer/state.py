@@ -4,6 +4,7 @@ import ctypes
 import random
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -114,8 +115,20 @@ def optimizer_tensors(optimizer: Optimizer) -> tuple[Tensors, Json]:
             if isinstance(value, Tensor):
                 tensors[f"{index}.{field}"] = value.detach()
             else:
+                _check_plain(optimizer, f"{field!r} of its state", value)
                 numbers[str(index)][field] = value
+    for group in state["param_groups"]:
+        for name, value in group.items():
+            _check_plain(optimizer, f"{name!r} of its groups", value)
     return tensors, {"state": numbers, "param_groups": state["param_groups"]}
+
+
+def _check_plain(optimizer: Optimizer, what: str, value: Any) -> None:
+    for item in value if isinstance(value, list | tuple) else (value,):
+        if not isinstance(item, str | int | float | NoneType):
+            told = f"{type(optimizer).__name__} can't be saved: {what} holds a {type(item).__name__}"
+            msg = f"{told}, only tensors and plain numbers can be, as those of SGD, AdamW and Muon are"
+            raise TypeError(msg)
 
 
 def check_parameter_groups(optimizer: Optimizer, rest: Json) -> None:
