@@ -111,12 +111,12 @@ def encode(path: str, most_file_bytes: int) -> int:
     return 0
 
 
-def record_bad_step(path: str, most_file_bytes: int) -> int:
+def record_bad_step(path: str, step: int, most_file_bytes: int) -> int:
     """Write down an update that was left out where files can't be as large as its line."""
     limit_files(most_file_bytes)
     try:
         record = BadStepFile(path, lambda step: np.arange(100))
-        record(BadStep(step=7, micro_losses=[math.nan], micro_batch_size=4, grad_norm=math.nan, lr=0.1))
+        record(BadStep(step=step, micro_losses=[math.nan], micro_batch_size=4, grad_norm=math.nan, lr=0.1))
     except OSError as error:
         say(error)
         return 2

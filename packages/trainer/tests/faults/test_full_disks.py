@@ -79,10 +79,10 @@ def test_a_bad_step_that_finds_no_room_says_where_and_how_much(
     server: Server, tmp_path: Path, figure: Callable[[str], None]
 ) -> None:
     path = tmp_path / "bad_steps.jsonl"
-    assert server.run("record_bad_step", path=str(path), most_file_bytes=10**6)["code"] == 0
+    assert server.run("record_bad_step", path=str(path), step=7, most_file_bytes=10**6)["code"] == 0
     before = path.read_bytes()
     for limit in (0, len(before) // 2, len(before), len(before) + 10):
-        done = server.run("record_bad_step", path=str(path), most_file_bytes=limit)
+        done = server.run("record_bad_step", path=str(path), step=8, most_file_bytes=limit)
         assert done["code"] == 2
         said = SAID.search(done["output"])
         assert said and said[1] == str(path), done["output"]
