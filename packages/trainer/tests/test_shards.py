@@ -143,5 +143,9 @@ def test_parts_that_differ_in_kind_or_leave_a_gap_are_refused() -> None:
     far = header_with({"weight": {"saved_offsets": [3, 0]}}, weight=(2, 3))
     with pytest.raises(ValueError, match=r"has parts of 'weight' that are .* of shape \(3,\) and"):
         whole_infos(map(parts_in, [first, flat]))
+    longer = header_with({"weight": {"saved_offsets": [0, 0]}}, weight=(4, 3))
+    last = header_with({"weight": {"saved_offsets": [6, 0]}}, weight=(2, 3))
+    with pytest.raises(ValueError, match=r"has two parts of 'weight' that begin at \(0, 0\)"):
+        whole_infos(map(parts_in, [first, longer, last]))
     with pytest.raises(ValueError, match="has 12 elements of 'weight', which is"):
         whole_infos(map(parts_in, [first, far]))

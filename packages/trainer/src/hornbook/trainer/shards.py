@@ -137,8 +137,13 @@ def whole_infos(files: Iterable[Mapping[str, Part]]) -> dict[str, TensorInfo]:
     """
     infos: dict[str, TensorInfo] = {}
     numbers: dict[str, int] = {}  # of elements
+    places: set[tuple[str, tuple[int, ...]]] = set()
     for parts in files:
         for name, (info, offsets) in parts.items():
+            if (name, offsets) in places:
+                msg = f"has two parts of {name!r} that begin at {offsets}"
+                raise ValueError(msg)
+            places.add((name, offsets))
             end = tuple(offset + size for offset, size in zip(offsets, info.shape, strict=True))
             known = infos.setdefault(name, TensorInfo(info.dtype, end))
             if known.dtype != info.dtype or len(known.shape) != len(end):
@@ -193,7 +198,6 @@ class Assembly:
     def add(self, file: str, parts: Mapping[str, Tensor]) -> None:
         """Copy what is wanted of a file's parts."""
         for item in self._items[file]:
-            place = (
-                slice(begin, begin + n) for begin, n in zip(item.storage_offsets, item.lengths, strict=True)
-            )
-            self._planner.resolve_tensor(item).copy_(parts[item.storage_index.fqn][tuple(place)])
+            box = zip(item.storage_offsets, item.lengths, strict=True)
+            place = tuple(slice(begin, begin + length) for begin, length in box)
+            self._planner.resolve_tensor(item).copy_(parts[item.storage_index.fqn][place])
