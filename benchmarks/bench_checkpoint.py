@@ -1,5 +1,8 @@
 """A checkpoint beside a copy of the same bytes, and how long training stands still for one saved in a thread.
 
+Still is what `save` takes and what the next update waits for it. What else it costs, the time of steps tells:
+as many steps with one save among them, in a thread, and without.
+
 uv run benchmarks/bench_checkpoint.py [--megabytes 512] [--directory DIR]
 uv run torchrun --nproc-per-node 2 benchmarks/bench_checkpoint.py     # in shards, each process its own
 """
@@ -21,6 +24,8 @@ import torch
 from common import print_machine
 from hornbook.optim import AdamW
 from hornbook.trainer import Checkpoints, SharedCheckpoints, World, joined_world, parallelize
+
+NUM_STEPS, BATCH_SIZE = 8, 128
 
 
 def main() -> None:
@@ -48,7 +53,7 @@ def main() -> None:
         for what, values in seconds.items():
             ratio = medians[what] / medians["copy and sync"]
             print(f"  {what:<30} {medians[what]:.3f} ({min(values):.3f} to {max(values):.3f})   {ratio:.2f}")
-        print(f"  stall over save: {medians['stall of a save in a thread'] / medians['save']:.3f}")
+        print(f"  stall over save: {medians['stall of that save'] / medians['save']:.3f}")
 
 
 def measure(
@@ -75,6 +80,28 @@ def measure(
         world.gather_json(None)
         seconds.setdefault(what, []).append(time.perf_counter() - began)
 
+    inputs = torch.randn(BATCH_SIZE, side)
+    stalls: list[float] = []
+
+    def steps(number: int) -> None:
+        for _ in range(number):
+            model(inputs).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    def steps_and_save(first: bool = False, **save: Any) -> None:
+        began = time.perf_counter()
+        beside.save(**save, until_update=not first)
+        stall = time.perf_counter() - began
+        model(inputs).square().mean().backward()
+        began = time.perf_counter()
+        beside.before_update()
+        stalls.append(stall + time.perf_counter() - began)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        steps(NUM_STEPS - 1)
+        beside.wait()
+
     copy = directory / "copy"
     for step in range(repetitions + 1):  # the first one makes memory and directories, and isn't counted
         save: dict[str, Any] = {
@@ -87,8 +114,11 @@ def measure(
         source = directory / "at-once" / f"step-{step:08d}"
         timed("copy and sync", partial(world.on_main, partial(copy_and_sync, source, copy)))
         world.on_main(partial(shutil.rmtree, copy))
-        timed("stall of a save in a thread", partial(beside.save, **save))
-        timed("the rest of it", beside.wait)
+        timed("steps without a save", partial(steps, NUM_STEPS))
+        timed("steps and a save, copied beside", partial(steps_and_save, **save))
+        seconds.setdefault("stall of that save", []).append(stalls.pop())
+        timed("steps and a save, copied first", partial(steps_and_save, **save, first=True))
+        seconds.setdefault("stall of a save, copied first", []).append(stalls.pop())
     counted = {what: values[1:] for what, values in seconds.items()}
     return counted, sum(path.stat().st_size for path in source.iterdir())
 

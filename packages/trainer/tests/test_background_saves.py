@@ -14,8 +14,15 @@ import pytest
 import torch
 from torch import nn
 
-from hornbook.trainer import Checkpoints, Row, RunDirectoryError, run_directory, verify_checkpoint
-from hornbook.trainer.background_save import saves_on_their_way
+from hornbook.trainer import (
+    Checkpoints,
+    Row,
+    RunDirectoryError,
+    WeightAverage,
+    run_directory,
+    verify_checkpoint,
+)
+from hornbook.trainer.background_save import BackgroundSave, saves_on_their_way
 from hornbook.trainer.hashed_write import write_hashed
 from hornbook.trainer.state import HostBuffers
 from test_checkpoint import assert_same, trained
@@ -55,6 +62,73 @@ def test_a_save_beside_the_training_holds_what_was_there_when_it_began(
     assert restored.extra_tensors["averaged"].tolist() == [1, 1, 1]
     assert_same(reference, other)
     assert torch.equal(torch.rand(4), expected)
+
+
+@pytest.fixture
+def copies_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No tensor is copied in a thread before an update waits for it."""
+    waits = threading.Event()
+    real_copy, real_copied = HostBuffers.copy, BackgroundSave.copied
+
+    def copy(self: HostBuffers, *arguments: Any, **more: Any) -> Any:
+        assert waits.wait(60)
+        return real_copy(self, *arguments, **more)
+
+    def copied(self: BackgroundSave) -> None:
+        waits.set()
+        real_copied(self)
+        waits.clear()
+
+    def wait(self: BackgroundSave) -> None:
+        waits.set()
+        real_wait(self)
+
+    real_wait = BackgroundSave.wait
+    monkeypatch.setattr(HostBuffers, "copy", copy)
+    monkeypatch.setattr(BackgroundSave, "copied", copied)
+    monkeypatch.setattr(BackgroundSave, "wait", wait)
+
+
+@pytest.mark.usefixtures("copies_late")
+def test_what_is_copied_beside_the_next_passes_is_what_was_there_before_them(tmp_path: Path) -> None:
+    def made() -> tuple[nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+        optimizer = torch.optim.AdamW(model.parameters(), 0.1)
+        step(model, optimizer)
+        return model, optimizer
+
+    def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        model(torch.randn(4, 3)).square().mean().backward()
+        checkpoints.before_update()
+        optimizer.step()
+
+    checkpoints = Checkpoints(tmp_path, asynchronous=True)
+    model, optimizer = made()
+    checkpoints.save(1, model, optimizer, wallclock_seconds=0.0, until_update=True)
+    step(model, optimizer)  # a pass changes what BatchNorm keeps, and then all is changed
+    other = made()
+    assert checkpoints.restore(*other) is not None
+    assert_same(made(), other)
+
+
+@pytest.mark.usefixtures("copies_late")
+def test_a_run_that_is_copied_as_late_as_can_be_saves_the_bits_of_one_that_stands_still(
+    tmp_path: Path,
+) -> None:
+    def parts(model: nn.Module) -> dict[str, Any]:
+        return {"average": WeightAverage(model, 0.9)}
+
+    at_once, late = tmp_path / "at-once", tmp_path / "late"
+    keep: dict[str, Any] = {"keep_last": 9}
+    run_in(at_once, make_parts=parts, checkpoints=Checkpoints(at_once / "checkpoints", **keep))
+    checkpoints = Checkpoints(late / "checkpoints", asynchronous=True, **keep)
+    run_in(late, make_parts=parts, checkpoints=checkpoints)
+    paths = checkpoints.paths()
+    assert [path.name[-2:] for path in paths] == ["07", "14", "21", "28", "35", "40"]
+    for path in paths:
+        for name in ("model.safetensors", "training.safetensors", "extra.safetensors"):
+            assert (path / name).read_bytes() == (at_once / "checkpoints" / path.name / name).read_bytes()
 
 
 class DiskThatFillsUp:

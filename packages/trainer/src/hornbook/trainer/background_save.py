@@ -37,15 +37,21 @@ class BackgroundSave:
         if len(self._errors) >= _MOST_FAILURES:
             self._raise()
 
-    def begin(self, path: Path, write: Callable[[], None]) -> None:
-        """Run `write` in a thread, when there is way.
+    def begin(self, path: Path, write: Callable[[], None], *, copy: Callable[[], None] | None = None) -> None:
+        """Run `copy` and then `write` in a thread, when there is way.
 
         Args:
             path: What it writes, for the log.
             write: The save.
+            copy: Takes what may change when `copied` has returned.
         """
         self.make_way()
-        self._thread = _Write(path, write)
+        self._thread = _Write(path, copy, write)
+
+    def copied(self) -> None:
+        """Return when the save that is on its way, if one is, needs nothing any more that may change."""
+        if self._thread is not None:
+            self._thread.copied.wait()
 
     def wait(self) -> None:
         """Return when nothing is on its way any more.
@@ -91,15 +97,22 @@ def when_written(action: Callable[[], None]) -> None:
 class _Write(threading.Thread):
     """Python waits for it before it exits, since it is no daemon."""
 
-    def __init__(self, path: Path, write: Callable[[], None]) -> None:
+    def __init__(self, path: Path, copy: Callable[[], None] | None, write: Callable[[], None]) -> None:
         super().__init__(name="hornbook-checkpoint")
         self.error: BaseException | None = None
+        self.copied = threading.Event()
         self._path = path
+        self._copy = copy
         self._write = write
         self.start()
 
     def run(self) -> None:
         try:
+            try:
+                if self._copy is not None:
+                    self._copy()
+            finally:
+                self.copied.set()
             self._write()
         except BaseException as error:
             self.error = error

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import Module
 from torch.optim import Optimizer
@@ -140,6 +141,7 @@ class Checkpoints:
         extra_tensors: Mapping[str, Tensor] = MappingProxyType({}),
         extra: Mapping[str, Any] = MappingProxyType({}),
         metric: float | None = None,
+        until_update: bool = False,
     ) -> Path:
         """Write a checkpoint; it has its name only when every byte of it is on the disk.
 
@@ -151,6 +153,9 @@ class Checkpoints:
             extra_tensors: More tensors, such as averaged weights; `Restored` has them again.
             extra: More values for JSON, such as counters; `Restored` has them again.
             metric: Validation loss, less is better; None if it wasn't measured at this step.
+            until_update: Whether `before_update` will be called before a parameter, the optimizer's state or
+                one of the extra tensors changes. On the CPU they are then copied in the thread too, beside
+                the next forward and backward pass, which read them. On other devices the copy is done first.
 
         Returns:
             Where it stands, or will.
@@ -166,13 +171,27 @@ class Checkpoints:
         described = self.described(step, wallclock_seconds, extra, metric)
         contents = contents_of(model, optimizer, extra_tensors, described)
         if self.asynchronous:
-            tensors = (contents.model, contents.training, contents.extra)
-            copies = [buffers.copy(ts) for buffers, ts in zip(self._buffers, tensors, strict=True)]
-            contents = replace(contents, model=copies[0], training=copies[1], extra=copies[2])
-            self._saving.begin(path, lambda: self._write(path, contents))
+            beside = until_update and all(t.device.type == "cpu" for t in contents.tensors().values())
+            if beside:
+                # A forward pass may change a buffer, such as the means of BatchNorm.
+                parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+                weights = {n: t if n in parameters else t.clone() for n, t in contents.model.items()}
+                contents = replace(contents, model=weights)
+
+            def copy() -> None:
+                nonlocal contents
+                contents = self._copied(contents, num_threads=1 if beside else torch.get_num_threads())
+
+            if not beside:
+                copy()
+            self._saving.begin(path, lambda: self._write(path, contents), copy=copy if beside else None)
         else:
             self._write(path, contents)
         return path
+
+    def before_update(self) -> None:
+        """Return when what was saved with `until_update` may change."""
+        self._saving.copied()
 
     def wait(self) -> None:
         """Return when all that was saved is on the disk.
@@ -293,6 +312,14 @@ class Checkpoints:
         if latest.is_dir() and not latest.is_symlink():
             msg = f"{latest} is a directory, where a file that names the newest checkpoint belongs: rename it"
             raise ValueError(msg)
+
+    def _copied(self, contents: Contents, *, num_threads: int) -> Contents:
+        tensors = (contents.model, contents.training, contents.extra)
+        model, training, extra = (
+            buffers.copy(of_kind, num_threads=num_threads)
+            for buffers, of_kind in zip(self._buffers, tensors, strict=True)
+        )
+        return replace(contents, model=model, training=training, extra=extra)
 
     def publish(self, path: Path) -> None:
         """Let `latest` name a checkpoint that is on the disk, and delete those that are not to be kept."""

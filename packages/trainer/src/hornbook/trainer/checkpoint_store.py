@@ -28,6 +28,7 @@ class CheckpointStore(Protocol):
         extra_tensors: Mapping[str, Tensor] = ...,
         extra: Mapping[str, Any] = ...,
         metric: float | None = None,
+        until_update: bool = False,
     ) -> Path:
         """Take a checkpoint, which may reach the disk later; raise the error of those before, if two failed.
 
@@ -39,7 +40,13 @@ class CheckpointStore(Protocol):
             extra_tensors: More tensors, such as averaged weights; given back by `restore`.
             extra: More values for JSON, such as counters; given back by `restore`.
             metric: Validation loss, less is better, None if it wasn't measured at this step.
+            until_update: Whether the caller will call `before_update` before it changes a parameter, the
+                optimizer's state or one of the extra tensors: then they may be copied until that returns.
         """
+        ...
+
+    def before_update(self) -> None:
+        """Return when what was saved may change: see `until_update`."""
         ...
 
     def wait(self) -> None:

@@ -156,6 +156,7 @@ def train(
                 extra_tensors=average.tensors() if average else {},
                 extra={"progress": progress.state(), "loss_scale": scale.state()},
                 metric=metric,
+                until_update=True,
             )
             stall = time.perf_counter() - save_began
             logger.info("checkpoint of step %d: training stood still for %.3f seconds", progress.step, stall)
@@ -184,6 +185,7 @@ def train(
                 micro_batch_size=config.micro_batch_size,
                 agree=agree,
                 accumulating=accumulating,
+                before=checkpoints.before_update,
             )
             if update.applied and average:
                 average.update(step)

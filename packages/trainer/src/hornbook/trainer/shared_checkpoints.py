@@ -84,6 +84,7 @@ class SharedCheckpoints:
         extra_tensors: Mapping[str, Tensor] = MappingProxyType({}),
         extra: Mapping[str, Any] = MappingProxyType({}),
         metric: float | None = None,
+        until_update: bool = False,
     ) -> Path:
         """Take a checkpoint; arguments and errors are those of `Checkpoints.save`, raised on rank 0.
 
@@ -95,6 +96,7 @@ class SharedCheckpoints:
             extra_tensors: More tensors, the same on every rank.
             extra: More values for JSON.
             metric: Validation loss.
+            until_update: As there; shards are copied first.
 
         Raises:
             OtherRankError: On the other ranks, if rank 0 could not save.
@@ -129,6 +131,7 @@ class SharedCheckpoints:
                         extra_tensors=extra_tensors,
                         extra=extra,
                         metric=metric,
+                        until_update=until_update,
                     )
         return path
 
@@ -152,6 +155,10 @@ class SharedCheckpoints:
                     write_manifest(aside, manifest | write_files(aside, {STATE: [state]}))
                     held.close()
                     self._checkpoints.publish(path)
+
+    def before_update(self) -> None:
+        """Return when what was saved with `until_update` may change."""
+        self._checkpoints.before_update()
 
     def wait(self) -> None:
         """Return when all that was saved is on the disk; raise the error of a save that failed."""

@@ -41,10 +41,11 @@ def update_(
     micro_batch_size: int | None,
     agree: Callable[[Tensor], Tensor],
     accumulating: Callable[[], AbstractContextManager[object]],
+    before: Callable[[], None],
 ) -> Update:
     """Change the model by one step of the optimizer, but only if loss and gradient are finite.
 
-    The arguments are those of `train`.
+    The arguments are those of `train`; `before` is called when gradients are there and no weight has changed.
     """
     for group in optimizer.param_groups:
         group["lr"] = lr
@@ -61,6 +62,7 @@ def update_(
     # One read for both.
     numbers = agree(torch.stack((torch.stack(micro_losses).sum().float(), norm.float())))
     mean_loss, grad_norm = numbers.tolist()
+    before()
     is_finite = math.isfinite(mean_loss) and math.isfinite(grad_norm)
     overflowed = False
     if is_finite:
