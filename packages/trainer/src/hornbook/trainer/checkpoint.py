@@ -172,11 +172,6 @@ class Checkpoints:
         contents = contents_of(model, optimizer, extra_tensors, described)
         if self.asynchronous:
             beside = until_update and all(t.device.type == "cpu" for t in contents.tensors().values())
-            if beside:
-                # A forward pass may change a buffer, such as the means of BatchNorm.
-                parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-                weights = {n: t if n in parameters else t.clone() for n, t in contents.model.items()}
-                contents = replace(contents, model=weights)
 
             def copy() -> None:
                 nonlocal contents

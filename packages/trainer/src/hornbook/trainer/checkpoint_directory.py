@@ -125,7 +125,9 @@ def check_step(name: str, step: Any) -> int:
 def contents_of(
     model: Module, optimizer: Optimizer, extra: Mapping[str, Tensor], described: Json
 ) -> Contents:
-    """Gather what a checkpoint of a model and an optimizer holds; tensors are not copied, all else is.
+    """Gather what a checkpoint of a model and an optimizer holds.
+
+    Only an update changes the tensors that are not copied: parameters, the optimizer's state, extra ones.
 
     Args:
         model: What is trained.
@@ -134,6 +136,9 @@ def contents_of(
         described: What `state.json` says beside what is needed to load them.
     """
     weights, aliases = state.model_tensors(model)
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    for name in weights.keys() - parameters:  # a pass may change them, such as the means of BatchNorm
+        weights[name] = weights[name].clone()
     moments, rest = state.optimizer_tensors(optimizer)
     training = {f"optimizer.{name}": tensor for name, tensor in moments.items()}
     training |= {f"random.{name}": tensor for name, tensor in state.random_tensors().items()}

@@ -96,7 +96,7 @@ class SharedCheckpoints:
             extra_tensors: More tensors, the same on every rank.
             extra: More values for JSON.
             metric: Validation loss.
-            until_update: As there; shards are copied first.
+            until_update: As there.
 
         Raises:
             OtherRankError: On the other ranks, if rank 0 could not save.
@@ -116,8 +116,16 @@ class SharedCheckpoints:
             shard = shard_of({name: t for name, t in tensors if self._world.is_main or is_cut(t)})
             write = partial(self._write_shard, path, num_bytes=contents.num_bytes, state=contents.state)
             if self._checkpoints.asynchronous:
-                copied = shard._replace(parts=self._buffers.copy(shard.parts))
-                self._saving.begin(path, lambda: write(copied))
+                beside = until_update and self._world.device.type == "cpu"
+
+                def copy() -> None:
+                    nonlocal shard
+                    threads = 1 if beside else torch.get_num_threads()
+                    shard = shard._replace(parts=self._buffers.copy(shard.parts, num_threads=threads))
+
+                if not beside:
+                    copy()
+                self._saving.begin(path, lambda: write(shard), copy=copy if beside else None)
             else:
                 write(shard)
         else:
@@ -158,6 +166,7 @@ class SharedCheckpoints:
 
     def before_update(self) -> None:
         """Return when what was saved with `until_update` may change."""
+        self._saving.copied()
         self._checkpoints.before_update()
 
     def wait(self) -> None:
