@@ -114,7 +114,7 @@ def test_calibration_of_a_gpu_is_of_the_size_of_a_context(capsys: pytest.Capture
 
 def test_wrong_flags_are_one_line_and_code_2() -> None:
     for flags, message in (
-        (["--preset", "gpt2-xl", "--budget", "24GB"], "10.4 GB more than the budget"),
+        (["--preset", "gpt2-xl", "--budget", "24GB"], "10 GB more than the budget"),
         (["--preset", "gpt2-xl", "--d-model", "33"], "d_model must be a multiple of num_heads"),
     ):
         run = subprocess.run([sys.executable, str(APP), *flags], capture_output=True, encoding="utf-8")

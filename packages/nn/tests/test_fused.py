@@ -9,12 +9,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hornbook.nn import RMSNorm, RotaryEmbedding, SwiGLU, TransformerConfig, TransformerLM, norm, rope
+from hornbook.nn import attention as attention_module
+from hornbook.nn import embedding as embedding_module
 from hornbook.nn import feed_forward as feed_forward_module
-from hornbook.nn.functional import gated_silu
+from hornbook.nn.functional import gated_silu, linears
+from hornbook.nn.fused_embedding import fused_rows_of, rows_of
+from hornbook.nn.fused_linear import fused_linears
 from hornbook.nn.fused_norm import fused_rms_norm
-from hornbook.nn.fused_rope import fused_rotate_pairs
+from hornbook.nn.fused_rope import complex_turns, fused_rotate_pairs
 from hornbook.nn.fused_swiglu import fused_gated_silu
 from hornbook.nn.norm import rms_norm
 from hornbook.nn.rope import rotate_pairs
@@ -40,6 +45,70 @@ def test_the_fused_gate_is_the_definition(assert_agree: Agree, batch: tuple[int,
     assert_agree(fused_gated_silu, gated_silu, gate, x)
 
 
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("sizes", [(5,), (5, 5), (4, 2, 2)], ids=str)
+def test_maps_together_are_maps_one_by_one(
+    assert_agree: Agree, batch: tuple[int, ...], sizes: tuple[int, ...]
+) -> None:
+    weights = [torch.randn(size, 6, dtype=DOUBLE) for size in sizes]
+
+    def joined(maps: Callable[..., tuple[Tensor, ...]]) -> Callable[..., Tensor]:
+        return lambda x, *weights: torch.cat([(k + 1) * y.sin() for k, y in enumerate(maps(x, weights))], -1)
+
+    assert_agree(joined(fused_linears), joined(linears), torch.randn(*batch, 6, dtype=DOUBLE), *weights)
+
+
+def kernels(compute: Callable[[], object]) -> int:
+    """Operations but for views and new memory: on a GPU each is a launch."""
+    no_launch = {"detach", "empty", "new_empty", "permute", "split", "split_with_sizes", "t", "view"}
+
+    class Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        number: int = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.number += func._opname.removeprefix("_unsafe_") not in no_launch
+            return func(*args, **(kwargs or {}))
+
+    count = Count()  # type: ignore[no-untyped-call]
+    with count:
+        compute()
+    return int(count.number)
+
+
+def test_under_autocast_maps_together_are_as_exact_and_few_operations() -> None:
+    x = torch.randn(2, 50, 64, requires_grad=True).clone()  # autocast would round a leaf once
+    weights = [torch.randn(size, 64, requires_grad=True) for size in (64, 32, 32)]
+    inputs, outer = [x, *weights], [torch.randn(2, 50, size).bfloat16() for size in (64, 32, 32)]
+    exact = torch.autograd.grad(linears(x, weights), inputs, [grad.float() for grad in outer])
+    numbers, errors = [], []
+    for maps in (linears, fused_linears):
+
+        def step(maps: Callable[..., tuple[Tensor, ...]] = maps) -> tuple[Tensor, ...]:
+            with torch.autocast("cpu", torch.bfloat16):
+                outputs = maps(x, weights)
+            assert {y.dtype for y in outputs} == {torch.bfloat16}
+            return torch.autograd.grad(outputs, inputs, outer)
+
+        numbers.append(kernels(step))
+        errors.append(
+            [float((ours - right).norm() / right.norm()) for ours, right in zip(step(), exact, strict=True)]
+        )
+    assert numbers == [23, 8]
+    for plain, fused in zip(*errors, strict=True):
+        assert fused <= 1.1 * plain < 0.01
+
+
+def test_the_rows_of_a_table_and_their_gradient_are_the_same_bits() -> None:
+    table = torch.randn(7, 300, requires_grad=True)
+    for ids in (torch.randint(7, (4, 500)), torch.tensor(3), torch.empty(0, 2, dtype=torch.int64)):
+        outer = torch.randn(*ids.shape, 300)
+        (right,) = torch.autograd.grad(rows_of(table, ids), table, outer)
+        for kind in (torch.int64, torch.int32):
+            rows = fused_rows_of(table, ids.to(kind))
+            assert torch.equal(rows, rows_of(table, ids))
+            assert torch.equal(torch.autograd.grad(rows, table, outer)[0], right)
+
+
 def angles(seq: int, pairs: int) -> tuple[Tensor, Tensor]:
     table = torch.randn(seq, pairs, dtype=DOUBLE)
     return table.cos(), table.sin()
@@ -49,7 +118,9 @@ def angles(seq: int, pairs: int) -> tuple[Tensor, Tensor]:
 def test_the_fused_rotation_is_the_definition(assert_agree: Agree, batch: tuple[int, ...]) -> None:
     cos, sin = angles(7, 3)
     x = torch.randn(*batch, 7, 6, dtype=DOUBLE)
-    assert_agree(lambda x: fused_rotate_pairs(x, cos, sin), lambda x: rotate_pairs(x, cos, sin), x)
+    assert_agree(
+        lambda x: fused_rotate_pairs(x, complex_turns(cos, sin)), lambda x: rotate_pairs(x, cos, sin), x
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,14 +139,16 @@ def test_the_fused_rotation_takes_any_layout(view: Callable[[Tensor], Tensor], a
     x = torch.randn(3, 4, 8, dtype=DOUBLE)
     cos, sin = angles(view(x).shape[-2], view(x).shape[-1] // 2)
     assert_agree(
-        lambda x: fused_rotate_pairs(view(x), cos, sin), lambda x: rotate_pairs(view(x), cos, sin), x
+        lambda x: fused_rotate_pairs(view(x), complex_turns(cos, sin)),
+        lambda x: rotate_pairs(view(x), cos, sin),
+        x,
     )
 
 
 def test_the_gradient_of_a_sum_passes_though_it_has_no_layout() -> None:
     x = torch.randn(3, 4, 8, dtype=DOUBLE, requires_grad=True)
     cos, sin = angles(4, 4)
-    (ours,) = torch.autograd.grad(fused_rotate_pairs(x, cos, sin).sum(), x)
+    (ours,) = torch.autograd.grad(fused_rotate_pairs(x, complex_turns(cos, sin)).sum(), x)
     (theirs,) = torch.autograd.grad(rotate_pairs(x, cos, sin).sum(), x)
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
     gain = torch.randn(8, dtype=DOUBLE)
@@ -104,7 +177,7 @@ def test_they_agree_in_float32_at_any_size(tokens: int, pairs: int, scale: float
     for ours, theirs in (
         (fused_rms_norm(x, gain, 1e-5), rms_norm(x, gain, 1e-5)),
         (fused_gated_silu(x, y), gated_silu(x, y)),
-        (fused_rotate_pairs(x, cos, sin), rotate_pairs(x, cos, sin)),
+        (fused_rotate_pairs(x, complex_turns(cos, sin)), rotate_pairs(x, cos, sin)),
     ):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6 * float(theirs.abs().max()))
 
@@ -116,8 +189,8 @@ def test_gradients_are_those_of_finite_differences() -> None:
     cos, sin = angles(3, 2)
     assert torch.autograd.gradcheck(lambda x, gain: fused_rms_norm(x, gain, 0.1), (x, gain))
     assert torch.autograd.gradcheck(fused_gated_silu, (x, y))
-    assert torch.autograd.gradcheck(lambda x: fused_rotate_pairs(x, cos, sin), x)
-    assert torch.autograd.gradgradcheck(lambda x: fused_rotate_pairs(x, cos, sin), x)
+    assert torch.autograd.gradcheck(lambda x: fused_rotate_pairs(x, complex_turns(cos, sin)), x)
+    assert torch.autograd.gradgradcheck(lambda x: fused_rotate_pairs(x, complex_turns(cos, sin)), x)
 
 
 @pytest.mark.parametrize("layer", [RMSNorm(4), SwiGLU(4, 6)], ids=["RMSNorm", "GatedSiLU"])
@@ -142,8 +215,8 @@ def test_autocast_during_the_backward_pass_rounds_no_sum() -> None:
 def test_half_precision_is_rounded_once(dtype: torch.dtype) -> None:
     x, gain = torch.randn(50, 8).to(dtype), torch.randn(8).to(dtype)
     assert torch.equal(fused_rms_norm(x, gain, 1e-5), fused_rms_norm(x.float(), gain.float(), 1e-5).to(dtype))
-    cos, sin = (table.float() for table in angles(50, 4))
-    assert torch.equal(fused_rotate_pairs(x, cos, sin), fused_rotate_pairs(x.float(), cos, sin).to(dtype))
+    turns = complex_turns(*(table.float() for table in angles(50, 4)))
+    assert torch.equal(fused_rotate_pairs(x, turns), fused_rotate_pairs(x.float(), turns).to(dtype))
 
 
 def saved_bytes(compute: Callable[[], object], parameters: set[int]) -> int:
@@ -177,8 +250,8 @@ def test_layers_use_the_fused_forms_where_nothing_is_compiled(monkeypatch: pytes
     )
     model, called = TransformerLM(config), Counter[str]()
 
-    def counted(name: str, fused: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def count(*inputs: Any, **named: Any) -> Tensor:
+    def counted(name: str, fused: Callable[..., Any]) -> Callable[..., Any]:
+        def count(*inputs: Any, **named: Any) -> Any:
             called[name] += 1
             return fused(*inputs, **named)
 
@@ -187,11 +260,20 @@ def test_layers_use_the_fused_forms_where_nothing_is_compiled(monkeypatch: pytes
     for module, name in (
         (norm, "fused_rms_norm"),
         (feed_forward_module, "fused_gated_silu"),
+        (feed_forward_module, "fused_linears"),
+        (attention_module, "fused_linears"),
+        (embedding_module, "fused_rows_of"),
         (rope, "fused_rotate_pairs"),
     ):
         monkeypatch.setattr(module, name, counted(name, getattr(module, name)))
     model(torch.tensor([1, 2, 3]))
-    assert called == {"fused_rms_norm": 2 * 4 + 1, "fused_gated_silu": 2, "fused_rotate_pairs": 2 * 2}
+    assert called == {
+        "fused_rms_norm": 2 * 4 + 1,
+        "fused_gated_silu": 2,
+        "fused_linears": 2 * 2,
+        "fused_rotate_pairs": 2 * 2,
+        "fused_rows_of": 1,
+    }
 
 
 def test_the_tables_of_a_rope_get_no_gradient() -> None:

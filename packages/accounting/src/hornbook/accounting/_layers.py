@@ -5,6 +5,9 @@ without a compiler: `x @ W.T` for Linear, the passes written by hand for RMSNorm
 chunks. A test compares every byte with the running model. Sizes are numbers; a `width` is bytes a number.
 """
 
+from collections import Counter
+from collections.abc import Sequence
+
 from ._tape import Grads, Node, Parameter, Storage, Tape, Value
 from .formulas import width_of_heads
 from .shape import Shape
@@ -60,17 +63,9 @@ def add(model: Model, x: Value, y: Value, numbers: str) -> Value:
 
 
 def embedding(model: Model, name: str) -> Value:
-    """Rows of a table: keeps the ids, which are the batch's; its gradient is a whole table, made twice."""
-    tape = model.tape
-
-    def backward() -> Grads:
-        zeros = tape.new("4·V·d")
-        grad = tape.new("4·V·d")
-        del zeros
-        return [grad]
-
-    leaf = model.parameter(name)
-    return Value(tape.new("4·T·d"), 4, tape.record([leaf], backward))
+    """Rows of a table: keeps the ids, which are the batch's; its gradient is a whole table."""
+    tape, leaf = model.tape, model.parameter(name)
+    return Value(tape.new("4·T·d"), 4, tape.record([leaf], lambda: [tape.new("4·V·d")]))
 
 
 def linear(model: Model, x: Value, name: str, operation: str, sizes: tuple[str, str, str]) -> Value:
@@ -93,6 +88,51 @@ def linear(model: Model, x: Value, name: str, operation: str, sizes: tuple[str, 
     return Value(
         tape.new(f"{width}·{outputs}"), width, tape.record([x.node, target], backward, (x.storage, weight))
     )
+
+
+def linears(
+    model: Model,
+    x: Value,
+    names: Sequence[str],
+    operation: str,
+    sizes: tuple[str, Sequence[str], Sequence[str]],
+) -> list[Value]:
+    """Several maps of x, by hand: keeps x; under autocast a bfloat16 copy of it, and one of all weights."""
+    tape, width = model.tape, model.width
+    inputs, outputs, weights = sizes
+    targets = [x.node, *(model.parameter(name) for name in names)]
+    kept = [x.storage]
+    if model.autocast:
+        joint = tape.new(_sum(2, weights))
+        kept = [x.storage if x.width == 2 else tape.new(f"2·{inputs}"), joint]
+        made = [tape.new(_sum(2, outputs))] * len(outputs)  # side by side
+        tape.keep(operation, input=kept[0], weights_in_bfloat16=joint)
+        del joint
+    else:
+        made = [tape.new(f"4·{size}") for size in outputs]
+        tape.keep(operation, input=x.storage)
+    arrived: list[Storage] = []
+    before = x.width
+
+    def backward() -> Grads:
+        if width == 4:
+            grads = [tape.new(f"4·{size}") for size in (inputs, *weights)]
+        else:
+            together = tape.new(_sum(2, outputs))
+            rounded = tape.new(f"2·{inputs}"), tape.new(_sum(2, weights))
+            grad_x = rounded[0] if before == 2 else tape.new(f"4·{inputs}")
+            grads = [grad_x, *[tape.new(_sum(4, weights))] * len(weights)]
+            del together, rounded
+        arrived.clear()
+        return grads
+
+    nodes = tape.record_joint(len(outputs), targets, backward, kept, arrived)
+    return [Value(storage, width, node) for storage, node in zip(made, nodes, strict=True)]
+
+
+def _sum(width: int, sizes: Sequence[str]) -> str:
+    """The bytes of several tensors together."""
+    return " + ".join(f"{width * number}·{size}" for size, number in Counter(sizes).items())
 
 
 def rms_norm(
@@ -206,20 +246,12 @@ def squared_relu(model: Model, x: Value, numbers: str) -> Value:
     return Value(tape.new(size), x.width, tape.record([node], square_backward, [positive]))
 
 
-def rotate(model: Model, x: Value, operation: str, numbers: str) -> Value:
-    """RoPE: keeps one complex number a pair and position."""
+def rotate(model: Model, x: Value, turns: list[Storage], numbers: str) -> Value:
+    """RoPE: keeps two complex numbers a pair and position, the same in all layers."""
     tape, width = model.tape, x.width
     x = cast(model, x, 4, numbers)
-    turns = tape.new("4·S·k")
-    tape.keep(operation, turns=turns)
-
-    def backward() -> Grads:
-        conjugate = tape.new("4·S·k")
-        grad = tape.new(f"4·{numbers}")
-        del conjugate
-        return [grad]
-
-    node = tape.record([x.node], backward, [turns])
+    tape.keep("RoPE", **dict(zip(("turns_there", "turns_back"), turns, strict=True)))
+    node = tape.record([x.node], lambda: [tape.new(f"4·{numbers}")], turns)
     return cast(model, Value(tape.new(f"4·{numbers}"), 4, node), width, numbers)
 
 

@@ -11,6 +11,7 @@ from ._layers import (
     fused_attention,
     learned_mix,
     linear,
+    linears,
     rms_norm,
     rotate,
     silu,
@@ -39,9 +40,10 @@ def hidden(model: Model, *, checkpointing: bool) -> Value:
     positions = tape.new("8·S")
     # Cosines and sines of these positions, for all layers.
     angles = [tape.new("2·S·k"), tape.new("2·S·k")] if shape.position == "rope" else []
+    turns = [tape.new("4·S·k"), tape.new("4·S·k")] if shape.position == "rope" else []  # there and back
     first_value = FirstValue()
     for layer in range(shape.num_layers):
-        run = partial(block, model, embedded, layer, first_value, [positions, *angles])
+        run = partial(block, model, embedded, layer, first_value, turns, [positions, *angles])
         if checkpointing:
             tape.keep("checkpoint", positions=positions)
             # A bfloat16 copy of the gradient for the feed-forward part; a norm at the end comes before it.
@@ -55,7 +57,13 @@ def hidden(model: Model, *, checkpointing: bool) -> Value:
 
 
 def block(
-    model: Model, embedded: Value, layer: int, first_value: FirstValue, _: list[Storage], x: Value
+    model: Model,
+    embedded: Value,
+    layer: int,
+    first_value: FirstValue,
+    turns: list[Storage],
+    _: list[Storage],
+    x: Value,
 ) -> Value:
     """Attention, then feed-forward, each around the residual stream.
 
@@ -64,7 +72,7 @@ def block(
     if model.shape.embedding_shortcut:
         x = learned_mix(model, x, embedded, f"{layer}.embedding_shortcut", "embedding shortcut", "T·d")
     held = [x]  # named by those who call until they return
-    attend = partial(attention, first_value=first_value)
+    attend = partial(attention, first_value=first_value, turns=turns)
     for part, number in ((attend, 1), (feed_forward, 2)):
         name, operation = f"{layer}.ln{number}", "norms of the block"
         if model.shape.norm == "pre":
@@ -77,21 +85,23 @@ def block(
     return x
 
 
-def attention(model: Model, x: Value, layer: int, *, first_value: FirstValue) -> Value:
+def attention(model: Model, x: Value, layer: int, *, first_value: FirstValue, turns: list[Storage]) -> Value:
     """Projections, norms of queries and keys, RoPE, value residual, the kernel, the output projection."""
     shape, operation = model.shape, "Q, K, V projections"
     heads = width_of_heads(shape)
-    wide, narrow = ("T·d", f"T·{heads}", size_of_projection(shape)), ("T·d", "T·g·k", "d·g·k")
-    query = split_heads(model, linear(model, x, f"{layer}.q", operation, wide), f"T·{heads}")
-    key = split_heads(model, linear(model, x, f"{layer}.k", operation, narrow), "T·g·k")
-    value = split_heads(model, linear(model, x, f"{layer}.v", operation, narrow), "T·g·k")
+    sizes = "T·d", (f"T·{heads}", "T·g·k", "T·g·k"), (size_of_projection(shape), "d·g·k", "d·g·k")
+    names = [f"{layer}.{name}" for name in "qkv"]
+    query, key, value = (
+        split_heads(model, made, size)
+        for made, size in zip(linears(model, x, names, operation, sizes), sizes[1], strict=True)
+    )
     if shape.qk_norm:
-        sizes, kv_sizes = (f"T·{heads}", "B·h·S", "k"), ("T·g·k", "B·g·S", "k")
+        q_sizes, kv_sizes = (f"T·{heads}", "B·h·S", "k"), ("T·g·k", "B·g·S", "k")
         copies = model.fused
-        query = rms_norm(model, query, f"{layer}.q_norm", "norms of Q, K", sizes, copies=copies)
+        query = rms_norm(model, query, f"{layer}.q_norm", "norms of Q, K", q_sizes, copies=copies)
         key = rms_norm(model, key, f"{layer}.k_norm", "norms of Q, K", kv_sizes, copies=copies)
     if shape.position == "rope":
-        query, key = rotate(model, query, "RoPE", f"T·{heads}"), rotate(model, key, "RoPE", "T·g·k")
+        query, key = rotate(model, query, turns, f"T·{heads}"), rotate(model, key, turns, "T·g·k")
     if shape.value_residual:
         if layer == 0:
             value = first_value.value = model.tape.stand_in(value, first_value.value)
@@ -108,14 +118,17 @@ def attention(model: Model, x: Value, layer: int, *, first_value: FirstValue) ->
 def feed_forward(model: Model, x: Value, layer: int) -> Value:
     """SwiGLU, or two matrices around an activation."""
     up, down = ("T·d", "T·f", "d·f"), ("T·f", "T·d", "d·f")
-    gate = linear(model, x, f"{layer}.w1", "feed-forward W1, W3", up)
     if model.shape.ffn == "swiglu":
-        inner = swiglu(model, gate, linear(model, x, f"{layer}.w3", "feed-forward W1, W3", up), "T·f")
+        names, sizes = [f"{layer}.w1", f"{layer}.w3"], (up[0], up[1:2] * 2, up[2:] * 2)
+        gate, gated = linears(model, x, names, "feed-forward W1, W3", sizes)
+        inner = swiglu(model, gate, gated, "T·f")
+        del gate, gated  # SwiGLU holds no name for its inner tensors
     else:
+        gate = linear(model, x, f"{layer}.w1", "feed-forward W1, W3", up)
         activation = silu if model.shape.ffn == "silu" else squared_relu
         inner = activation(model, gate, "T·f")
-        x = gate  # MLP holds no name for its inner tensors, SwiGLU none either
-    del gate
+        x = gate  # MLP none either
+        del gate
     return linear(model, inner, f"{layer}.w2", "feed-forward W2", down)
 
 

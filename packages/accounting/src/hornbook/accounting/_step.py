@@ -124,6 +124,8 @@ def _rows(saved: Sequence[Saved], shape: Shape) -> tuple[MemoryRow, ...]:
 
 def _times(formula: str, count: int, num_layers: int) -> str:
     """A product so many times, by the number of layers where it is a multiple of that."""
+    if " + " in formula:
+        return " + ".join(_times(term, count, num_layers) for term in formula.split(" + "))
     coefficient, *rest = formula.split("·")
     for number, symbol in ((num_layers, "L"), (num_layers - 1, "(L-1)")):
         if number > 0 and count % number == 0:

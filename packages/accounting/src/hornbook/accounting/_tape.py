@@ -170,6 +170,25 @@ class Tape:
         self._nodes.append(node)
         return node
 
+    def record_joint(
+        self,
+        count: int,
+        inputs: "Sequence[Node | Parameter | None]",
+        backward: Backward,
+        kept: "Iterable[Storage | None]",
+        arrived: list[Storage],
+    ) -> "list[Node | None]":
+        """As `record`, for several outputs: a node for each, whose gradients wait in `arrived` till then."""
+        whole = self.record(inputs, backward, kept)
+
+        def wait() -> Grads:
+            assert whole is not None and self.gradient is not None
+            arrived.append(self.gradient)
+            self._pending.setdefault(whole, self.new("0"))
+            return []
+
+        return [self.record([], wait) for _ in range(count)]
+
     def stand_in(self, value: Value, before: Value | None) -> Value:
         """A value that is used outside of its checkpointed block; run again, it takes the gradients."""
         if value.node is None:

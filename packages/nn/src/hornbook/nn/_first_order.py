@@ -22,7 +22,7 @@ def first_order(backward: Backward) -> Backward:
     """
 
     @wraps(backward)
-    def guarded(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def guarded(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         # A compiler runs a backward pass to see what it does.
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             msg = (
@@ -30,9 +30,10 @@ def first_order(backward: Backward) -> Backward:
                 "torch.compile: call backward or grad without create_graph=True"
             )
             raise RuntimeError(msg)
-        if not torch.amp.is_autocast_available(grad.device.type):  # as on the meta device
-            return backward(ctx, grad)
-        with torch.autocast(grad.device.type, enabled=False):
-            return backward(ctx, grad)
+        kind = grads[0].device.type
+        if not torch.amp.is_autocast_available(kind):  # as on the meta device
+            return backward(ctx, *grads)
+        with torch.autocast(kind, enabled=False):
+            return backward(ctx, *grads)
 
     return guarded

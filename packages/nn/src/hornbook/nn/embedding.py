@@ -7,6 +7,7 @@ from torch.nn import Module, Parameter
 
 from ._checks import check_positive_int
 from ._ids import check_ids
+from .fused_embedding import fused_rows_of, rows_of
 from .init import truncated_normal
 
 
@@ -54,14 +55,13 @@ class Embedding(Module):
                 raise here, Python would have to wait for the device on every step.
         """
         check_ids("token_ids", token_ids)
+        look_up = rows_of if torch.compiler.is_compiling() else fused_rows_of
         try:
-            # Not weight[token_ids]: that would take id -1 for the last row.
-            rows = self.weight.index_select(0, token_ids.flatten())
+            return look_up(self.weight, token_ids)
         except IndexError:
             low, high = token_ids.aminmax()
             msg = f"token ids must be from 0 to {self.weight.shape[0] - 1}, got ids from {low} to {high}"
             raise ValueError(msg) from None
-        return rows.view(*token_ids.shape, self.weight.shape[1])
 
     def extra_repr(self) -> str:
         """Show the sizes in `repr`."""

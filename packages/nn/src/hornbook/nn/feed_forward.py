@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import Module
 
-from .functional import gated_silu
+from .functional import gated_silu, linears
+from .fused_linear import fused_linears
 from .fused_swiglu import fused_gated_silu
 from .linear import Linear
 
@@ -47,8 +48,9 @@ class SwiGLU(Module):
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """Map the last axis."""
-        compute = gated_silu if torch.compiler.is_compiling() else fused_gated_silu
-        output: Float[Tensor, "*batch d_model"] = self.w2(compute(self.w1(x), self.w3(x)))
+        compiling = torch.compiler.is_compiling()
+        project, gate = (linears, gated_silu) if compiling else (fused_linears, fused_gated_silu)
+        output: Float[Tensor, "*batch d_model"] = self.w2(gate(*project(x, (self.w1.weight, self.w3.weight))))
         return output
 
 

@@ -5,6 +5,7 @@ loses the small ones. float64 stays float64.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -54,6 +55,22 @@ def squared_relu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         tensor([0., 9.])
     """
     return x.clamp(min=0).square()
+
+
+def linears(
+    x: Float[Tensor, "*batch d_in"], weights: Sequence[Float[Tensor, "_ d_in"]]
+) -> tuple[Float[Tensor, "*batch _"], ...]:
+    """Compute W x for several matrices W.
+
+    Args:
+        x: Any leading axes.
+        weights: Each (out, in).
+
+    Example:
+        >>> linears(torch.tensor([1.0, 2.0]), [torch.tensor([[3.0, 4.0]]), torch.eye(2)])
+        (tensor([11.]), tensor([1., 2.]))
+    """
+    return tuple(x @ weight.T for weight in weights)
 
 
 def softcap(x: Float[Tensor, "*shape"], cap: float) -> Float[Tensor, "*shape"]:

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ._autocast import autocast_dtype
 from ._checks import check_choice, check_not_negative, check_positive_finite, check_positive_int
 from ._first_order import first_order
 from ._ids import check_ids
@@ -146,10 +147,9 @@ def _sum_and_gradients(
     factor, the gradient that arrives, so the backward pass only multiplies by it. With a softcap
     l = c tanh(a / c), a = W h, and dloss/da = dloss/dl (1 - (l / c)^2).
     """
-    kind = hidden.device.type
-    autocast = not hidden.is_meta and torch.is_autocast_enabled(kind)  # meta can't be asked
-    dtype = torch.get_autocast_dtype(kind) if autocast else hidden.dtype
-    head = weight.to(dtype) if autocast else weight  # once, not once a chunk
+    rounded = autocast_dtype(hidden)
+    dtype = hidden.dtype if rounded is None else rounded
+    head = weight if rounded is None else weight.to(rounded)  # once, not once a chunk
     wide = torch.promote_types(dtype, torch.float32)
     total = torch.zeros((), dtype=wide, device=hidden.device)
     grads_hidden = []

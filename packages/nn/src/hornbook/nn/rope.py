@@ -11,7 +11,7 @@ from torch.nn import Module
 
 from ._checks import check_positive_finite, check_positive_int, check_rotary_head_dim
 from ._ids import check_ids
-from .fused_rope import fused_rotate_pairs
+from .fused_rope import Turns, complex_turns, fused_rotate_pairs
 
 Rotation: TypeAlias = Callable[[Tensor], Tensor]
 """Rotates queries or keys, (*batch, seq, head_dim), each at its own position."""
@@ -139,7 +139,8 @@ class RotaryEmbedding(Module):
         """
         check_ids("positions", positions)
         cos, sin = self._rows(self.cos, positions), self._rows(self.sin, positions)
-        return partial(_rotate, cos=cos, sin=sin)
+        turns = None if torch.compiler.is_compiling() else complex_turns(cos, sin)
+        return partial(_rotate, cos=cos, sin=sin, turns=turns)
 
     def _rows(self, table: Tensor, positions: Tensor) -> Tensor:
         try:
@@ -156,8 +157,9 @@ class RotaryEmbedding(Module):
         return f"rope_theta={self.rope_theta}, head_dim={self.head_dim}, context_length={self.context_length}"
 
 
-def _rotate(x: Tensor, *, cos: Tensor, sin: Tensor) -> Tensor:
-    # The compiler has no complex numbers, and needs none to make it one pass. Asked here and not where the
+def _rotate(x: Tensor, *, cos: Tensor, sin: Tensor, turns: Turns | None) -> Tensor:
+    # The compiler has no complex numbers, and needs none to make it one pass. Asked here as well as where the
     # angles are looked up: a block may be compiled by itself.
-    compute = rotate_pairs if torch.compiler.is_compiling() else fused_rotate_pairs
-    return compute(x, cos, sin)
+    if turns is None or torch.compiler.is_compiling():
+        return rotate_pairs(x, cos, sin)
+    return fused_rotate_pairs(x, turns)

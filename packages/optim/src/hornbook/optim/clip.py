@@ -81,7 +81,7 @@ def _global_norm(grads: list[Tensor]) -> Tensor:
     if groups.keys() == {None}:
         return _norm_here(grads)
     squares = [sum_over_shards(_norm_here(group).double().square(), group[0]) for group in groups.values()]
-    dtype = functools.reduce(torch.promote_types, map(_at_least_float32, grads))
+    dtype = functools.reduce(torch.promote_types, {grad.dtype for grad in grads}, torch.float32)
     return torch.stack(squares).sum().sqrt().to(dtype)
 
 
@@ -104,7 +104,7 @@ def _norms_of_rows(grads: list[Tensor]) -> Tensor:
 
 def _norms_of_tensors(grads: list[Tensor]) -> Tensor:
     # For GPUs, which sum squares as a tree; one launch serves many tensors.
-    dtype = functools.reduce(torch.promote_types, map(_at_least_float32, grads))
+    dtype = functools.reduce(torch.promote_types, {grad.dtype for grad in grads}, torch.float32)
     return torch.stack(torch._foreach_norm(grads, 2, dtype))
 
 
