@@ -29,7 +29,7 @@ _OUT_OF_MEMORY = -1
 _MISSING_BYTE = -2
 _NOT_UTF8 = -1000
 _FASTEST = -1  # of the forms of the core that the machine can execute
-_SLACK_BYTES = 8  # encoders write in steps of eight bytes
+_SLACK_BYTES = 16  # encoders write in steps of so many
 _FEW_BYTES = 1 << 16  # of text; memory for its ids is there
 
 # Result and arguments. Texts are bytes objects or addresses, arrays and handles are addresses.

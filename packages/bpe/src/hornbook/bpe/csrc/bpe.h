@@ -28,7 +28,7 @@
 #define HB_NOT_UTF8 (-1000) /* below all other errors */
 
 /* Raised with every change of what stands below: Python refuses a library built from other sources. */
-#define HB_ABI_VERSION 3
+#define HB_ABI_VERSION 4
 
 /* version.c: what is loaded, and which instructions it uses. Functions that come in several forms take the number of
  * one as `simd`: -1 for the fastest, others for tests (see machine.h). */

@@ -12,6 +12,7 @@ struct hb_counter {
     int64_t num_taken;       /* in ascending order: see order.c */
     hb_scanner *scan;
     hb_wanter *want;
+    int64_t (*count_found)(const hb_wanted *, int64_t, int64_t);
     hb_validator *validate;
 };
 

@@ -1,8 +1,9 @@
 /* Encodes text: finds pretokens, and looks up the ids of each, or works them out and remembers them.
  *
- * Batches as in count.c. The value of a slot is up to 8 bytes of ids as they are written, and `extra` says how
- * many bytes. Where the ids need more, or the pretoken is long, `extra` also holds their place in a store: first
- * the bytes of a long pretoken, then the ids. When table or store is full, both start anew.
+ * Batches as in count.c. The last 16 bytes of a slot, value and extra, are up to 14 bytes of ids as they are written,
+ * and in the very last byte their size. Where the ids need more, or the pretoken is long, the slot's key is marked as
+ * aside: then the value is a place in a store, with the bytes of a long pretoken and after them the ids, and `extra`
+ * is the size of these. When table or store is full, both start anew.
  */
 #include <stdlib.h>
 
@@ -14,8 +15,9 @@
 
 enum {
     FIRST_SLOTS = 1 << 13,
-    INLINE_BYTES = 8,            /* of ids, in the slot itself */
-    SIZE_BITS = 24,              /* of `extra`: bytes of ids; the other bits are a place in the store, never 0 */
+    INLINE_BYTES = 14,           /* of ids, in the slot itself */
+    INLINE_SIZE_SHIFT = 56,      /* where `extra` has their size */
+    COPIED_BYTES = 16,           /* at once: the ids and what else is in that half of the slot */
     MOST_KEPT_BYTES = 1 << 12,   /* longer pretokens are not worth remembering */
     STORE_BYTES_PER_ENTRY = 32,
 };
@@ -25,36 +27,15 @@ struct hb_encoder {
     hb_table table;
     int64_t max_entries;
     uint8_t *store;
-    int64_t store_used, store_size, store_limit; /* place 0 is not used */
+    int64_t store_used, store_size, store_limit;
     hb_scratch scratch;
     hb_scanner *scan;
     hb_wanter *want;
+    uint8_t *(*copy_found)(const hb_wanted *, int64_t *, int64_t, uint8_t *);
     hb_validator *validate;
     int32_t store_is_full;
     int32_t id_bytes; /* 2 or 4 */
 };
-
-/* `merges` must live as long as the encoder. NULL: out of memory, or the machine can't execute that form. */
-hb_encoder *hb_encoder_new(const hb_merges *merges, int32_t id_bytes, int64_t max_entries,
-                           const uint64_t *hash_key, int32_t simd) {
-    const int chosen = hb_choose(simd);
-    if (chosen < 0) return NULL;
-    hb_encoder *encoder = calloc(1, sizeof *encoder);
-    if (!encoder) return NULL;
-    if (hb_table_init(&encoder->table, FIRST_SLOTS, hash_key)) {
-        free(encoder);
-        return NULL;
-    }
-    encoder->merges = merges;
-    encoder->store_used = 1;
-    encoder->id_bytes = id_bytes;
-    encoder->max_entries = max_entries > 2 * HB_BATCH_ROOM ? max_entries : 2 * HB_BATCH_ROOM;
-    encoder->store_limit = STORE_BYTES_PER_ENTRY * encoder->max_entries + 8 * MOST_KEPT_BYTES;
-    encoder->scan = hb_find_scanner(chosen);
-    encoder->want = hb_find_wanter(chosen);
-    encoder->validate = hb_find_validator(chosen);
-    return encoder;
-}
 
 void hb_encoder_free(hb_encoder *encoder) {
     if (!encoder) return;
@@ -67,7 +48,6 @@ void hb_encoder_free(hb_encoder *encoder) {
 static void forget_all(hb_encoder *encoder) {
     memset(encoder->table.slots, 0, sizeof(hb_slot) * (size_t)encoder->table.num_slots);
     encoder->table.num_used = 0;
-    encoder->store_used = 1;
     encoder->store_is_full = 0;
 }
 
@@ -105,6 +85,12 @@ static inline void write_ids(uint8_t *out, const int32_t *ids, int64_t num_ids, 
     }
 }
 
+/* The ids that a slot holds into `out`; returns their end. */
+static inline uint8_t *copy_inline(const hb_slot *slot, uint8_t *out) {
+    memcpy(out, (const uint8_t *)slot + sizeof slot->key, COPIED_BYTES);
+    return out + (slot->extra >> INLINE_SIZE_SHIFT);
+}
+
 /* Encodes a pretoken that the table lacks, into `out`, and remembers it in `slot`. Returns the bytes of its ids. */
 static int64_t encode_new(hb_encoder *encoder, hb_key key, hb_slot *slot, const uint8_t *bytes, uint8_t *out) {
     const int64_t size = hb_key_size(key);
@@ -113,18 +99,20 @@ static int64_t encode_new(hb_encoder *encoder, hb_key key, hb_slot *slot, const 
     write_ids(out, encoder->scratch.ids, num_ids, encoder->id_bytes);
     const int64_t num_bytes = num_ids * encoder->id_bytes;
     if (size > MOST_KEPT_BYTES) return num_bytes;
-    uint64_t value = 0, extra = (uint64_t)num_bytes;
+    hb_slot made = {key, 0, 0};
     if (num_bytes <= INLINE_BYTES && !hb_is_long(key)) {
-        memcpy(&value, out, (size_t)num_bytes);
+        memcpy(&made.value, out, (size_t)(num_bytes < 8 ? num_bytes : 8));
+        if (num_bytes > 8) memcpy(&made.extra, out + 8, (size_t)num_bytes - 8);
+        made.extra |= (uint64_t)num_bytes << INLINE_SIZE_SHIFT;
     } else {
         const int64_t kept = hb_is_long(key) ? size : 0;
         const int64_t place = store_place(encoder, kept + num_bytes);
         if (place < 0) return num_bytes;
         memcpy(encoder->store + place, bytes, (size_t)kept);
         memcpy(encoder->store + place + kept, out, (size_t)num_bytes);
-        extra |= (uint64_t)place << SIZE_BITS;
+        made = (hb_slot){hb_aside(key), (uint64_t)place, (uint64_t)num_bytes};
     }
-    *slot = (hb_slot){key, value, extra};
+    *slot = made;
     encoder->table.num_used++;
     return num_bytes;
 }
@@ -132,17 +120,17 @@ static int64_t encode_new(hb_encoder *encoder, hb_key key, hb_slot *slot, const 
 /* Ids of one pretoken into `out`, whatever it takes. Returns their bytes, or an error. */
 static HB_NOINLINE int64_t encode_any(hb_encoder *encoder, hb_key key, hb_slot *first, const uint8_t *bytes,
                                       uint8_t *out) {
+    const uint8_t *const begin = out;
     for (hb_slot *slot = first;; slot = hb_next_slot(&encoder->table, slot)) {
         if (!slot->key.high) return encode_new(encoder, key, slot, bytes, out);
-        if (!hb_same_key(slot->key, key)) continue;
-        if (slot->extra <= INLINE_BYTES) {
-            const int64_t num_bytes = (int64_t)slot->extra;
-            memcpy(out, &slot->value, INLINE_BYTES);
-            hb_move_forward(&encoder->table, first, slot);
-            return num_bytes;
+        if (!hb_same_key(hb_key_in(slot), key)) continue;
+        if (!hb_is_aside(slot)) {
+            out = copy_inline(slot, out);
+            if (slot != first) hb_move_forward(&encoder->table, first, slot);
+            return out - begin;
         }
-        const int64_t num_bytes = (int64_t)(slot->extra & ((1 << SIZE_BITS) - 1));
-        const uint8_t *kept = encoder->store + (slot->extra >> SIZE_BITS);
+        const int64_t num_bytes = (int64_t)slot->extra;
+        const uint8_t *kept = encoder->store + slot->value;
         if (hb_is_long(key)) {
             const int64_t size = hb_key_size(key);
             if (memcmp(kept, bytes, (size_t)size)) continue; /* another one with the same hash */
@@ -153,28 +141,69 @@ static HB_NOINLINE int64_t encode_any(hb_encoder *encoder, hb_key key, hb_slot *
     }
 }
 
+/* Ids of the pretokens from number *i on into `out`, as long as each is found at once, as nearly all are. Leaves in *i
+ * the number of the first that is not, or num_pretokens; returns the end of the ids. */
+static uint8_t *copy_found(const hb_wanted *wanted, int64_t *i, int64_t num_pretokens, uint8_t *out) {
+    int64_t n = *i;
+    for (; n < num_pretokens && hb_same_key(wanted->slots[n]->key, wanted->keys[n]); n++)
+        out = copy_inline(wanted->slots[n], out);
+    *i = n;
+    return out;
+}
+
+#ifdef HB_X86
+HB_FOR_AVX512 static uint8_t *copy_found_avx512(const hb_wanted *wanted, int64_t *i, int64_t num_pretokens,
+                                                uint8_t *out) {
+    int64_t first = *i;
+    for (; first + 4 <= num_pretokens && !hb_four_missed(wanted, first); first += 4)
+        for (int n = 0; n < 4; n++) out = copy_inline(wanted->slots[first + n], out);
+    _mm256_zeroupper(); /* what follows is compiled without AVX, and slow while the registers are in use */
+    *i = first;
+    return copy_found(wanted, i, num_pretokens, out);
+}
+#endif
+
 /* Ids of the pretokens between starts[0] and starts[num_pretokens]; returns their bytes, or an error. */
 static int64_t encode_batch(hb_encoder *encoder, const uint8_t *const *starts, int64_t num_pretokens,
                             const uint8_t *readable, uint8_t *out) {
     hb_wanted wanted;
     uint8_t *const first = out;
     encoder->want(&encoder->table, starts, num_pretokens, readable, &wanted);
-    for (int64_t i = 0; i < num_pretokens; i++) {
-        hb_slot *const slot = wanted.slots[i];
-        const hb_key key = wanted.keys[i];
-        if (hb_same_key(slot->key, key) && slot->extra <= INLINE_BYTES) { /* nearly always */
-            memcpy(out, &slot->value, INLINE_BYTES);
-            out += slot->extra;
-        } else {
-            const int64_t num_bytes = encode_any(encoder, key, slot, starts[i], out);
-            if (num_bytes < 0) return num_bytes;
-            out += num_bytes;
-        }
+    for (int64_t i = 0;; i++) {
+        out = encoder->copy_found(&wanted, &i, num_pretokens, out);
+        if (i == num_pretokens) return out - first;
+        const int64_t num_bytes = encode_any(encoder, wanted.keys[i], wanted.slots[i], starts[i], out);
+        if (num_bytes < 0) return num_bytes;
+        out += num_bytes;
     }
-    return out - first;
 }
 
-/* `ids` must have room for `size` ids and 8 bytes. Returns how many there are; HB_OUT_OF_MEMORY;
+/* `merges` must live as long as the encoder. NULL: out of memory, or the machine can't execute that form. */
+hb_encoder *hb_encoder_new(const hb_merges *merges, int32_t id_bytes, int64_t max_entries,
+                           const uint64_t *hash_key, int32_t simd) {
+    const int chosen = hb_choose(simd);
+    if (chosen < 0) return NULL;
+    hb_encoder *encoder = calloc(1, sizeof *encoder);
+    if (!encoder) return NULL;
+    if (hb_table_init(&encoder->table, FIRST_SLOTS, hash_key)) {
+        free(encoder);
+        return NULL;
+    }
+    encoder->merges = merges;
+    encoder->id_bytes = id_bytes;
+    encoder->max_entries = max_entries > 2 * HB_BATCH_ROOM ? max_entries : 2 * HB_BATCH_ROOM;
+    encoder->store_limit = STORE_BYTES_PER_ENTRY * encoder->max_entries + 8 * MOST_KEPT_BYTES;
+    encoder->scan = hb_find_scanner(chosen);
+    encoder->copy_found = copy_found;
+#ifdef HB_X86
+    if (chosen == HB_AVX512) encoder->copy_found = copy_found_avx512;
+#endif
+    encoder->want = hb_find_wanter(chosen);
+    encoder->validate = hb_find_validator(chosen);
+    return encoder;
+}
+
+/* `ids` must have room for `size` ids and 16 bytes. Returns how many there are; HB_OUT_OF_MEMORY;
  * HB_NOT_UTF8; HB_MISSING_BYTE - b if byte b is not in the vocabulary. */
 int64_t hb_encode_text(hb_encoder *encoder, const hb_specials *specials, const int32_t *special_ids,
                        const uint8_t *text, int64_t size, void *ids) {

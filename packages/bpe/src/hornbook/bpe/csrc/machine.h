@@ -34,9 +34,9 @@ static inline int hb_machine_has_avx2(void) { return hb_machine_has(bit_AVX2 | b
 
 /* All that HB_FOR_AVX512 of simd.h lets the compiler use. */
 static inline int hb_machine_has_avx512(void) {
-    const unsigned bit_vbmi2 = 1u << 6; /* named differently from compiler to compiler */
+    const unsigned vbmi = 1u << 1 | 1u << 6; /* and VBMI2; named differently from compiler to compiler */
     const unsigned avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
-    return hb_machine_has(avx512 | bit_AVX2 | bit_BMI | bit_BMI2, bit_vbmi2, 0xE6);
+    return hb_machine_has(avx512 | bit_AVX2 | bit_BMI | bit_BMI2, vbmi, 0xE6);
 }
 
 static inline int hb_fastest(void) {

@@ -19,9 +19,9 @@ enum {
 
 static hb_key ascending_key(const hb_slot *slot) {
     hb_key key = slot->key;
-    if (hb_is_long(key)) {
+    if (hb_is_aside(slot)) {
         const uint8_t *bytes = hb_long_bytes(slot);
-        key = (hb_key){hb_load8(bytes), hb_load8(bytes + 8) | HB_LONG_MARK};
+        key = (hb_key){hb_load8(bytes), hb_load8(bytes + 8) | (uint64_t)LONG << 56};
     }
     return (hb_key){__builtin_bswap64(key.low), __builtin_bswap64(key.high)};
 }

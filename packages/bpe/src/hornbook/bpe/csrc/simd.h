@@ -77,7 +77,7 @@ HB_FOR_AVX2 static inline hb_masks hb_masks_avx2(const uint8_t *at) {
 }
 
 #define HB_FOR_AVX512 \
-    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi2,avx2,bmi,bmi2,lzcnt,popcnt")))
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,avx2,bmi,bmi2,lzcnt,popcnt")))
 HB_FOR_AVX512 static inline hb_masks hb_masks_avx512(const uint8_t *at) {
     const __m512i bytes = _mm512_loadu_si512(at);
     const __m512i lower = _mm512_or_si512(bytes, _mm512_set1_epi8(0x20));

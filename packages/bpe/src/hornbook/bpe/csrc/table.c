@@ -28,7 +28,7 @@ static int32_t resize(hb_table *table, int64_t num_slots) {
     for (int64_t i = 0; i < table->num_slots; i++) {
         const hb_slot *old = &table->slots[i];
         if (!old->key.high) continue;
-        hb_slot *slot = hb_first_slot(&grown, old->key);
+        hb_slot *slot = hb_first_slot(&grown, hb_key_in(old));
         while (slot->key.high) slot = hb_next_slot(&grown, slot);
         *slot = *old;
     }

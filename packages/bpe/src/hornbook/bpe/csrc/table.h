@@ -14,14 +14,15 @@
 
 enum { HB_SHORT_BYTES = 15 };
 
-#define HB_LONG_MARK (UINT64_C(0xFF) << 56) /* where a short one has its size */
+#define HB_LONG_MARK (UINT64_C(0x40) << 56)  /* where a short one has its size */
+#define HB_ASIDE_MARK (UINT64_C(0x80) << 56) /* added to it in a slot that doesn't hold all there is to know */
 
 typedef struct {
     uint64_t low, high;
 } hb_key;
 
 typedef struct {
-    hb_key key; /* high is 0 in an empty slot, and in no other */
+    hb_key key; /* high is 0 in an empty slot, and in no other; it may be marked: see hb_key_in */
     uint64_t value, extra;
 } hb_slot;
 
@@ -101,6 +102,15 @@ static inline int hb_is_long(hb_key key) { return key.high >= HB_LONG_MARK; }
 static inline int64_t hb_key_size(hb_key key) {
     return (int64_t)(hb_is_long(key) ? key.high & ~HB_LONG_MARK : key.high >> 56);
 }
+
+/* The key of a used slot. What stands in the slot differs from every key if it is marked: so nothing but to compare
+ * keys tells whether a slot has what is looked for, and has it all. */
+static inline hb_key hb_key_in(const hb_slot *slot) {
+    return (hb_key){slot->key.low, slot->key.high & ~HB_ASIDE_MARK};
+}
+
+static inline int hb_is_aside(const hb_slot *slot) { return slot->key.high >= HB_ASIDE_MARK; }
+static inline hb_key hb_aside(hb_key key) { return (hb_key){key.low, key.high | HB_ASIDE_MARK}; }
 
 static inline uint64_t hb_slot_index(hb_key key, const uint64_t *hash_key, int shift) {
     return (key.low * hash_key[0] + key.high * hash_key[1]) >> shift;
