@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,8 +19,8 @@ from torch import Tensor
 
 from common import print_machine
 from hornbook.nn import TransformerLM
-from hornbook.optim import AdamW, clip_grad_norm_, decay_groups
 from hornbook.trainer import deterministic
+from training_steps import Setting, update_step
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "apps"))
 from recipes.experiment import tinystories_model
@@ -27,37 +28,26 @@ from recipes.experiment import tinystories_model
 DEVICE = torch.device("cuda")
 
 
-def measure(*, compiled: bool, same: bool, tokens: Tensor, repetitions: int) -> None:
+def measure(setting: Setting, tokens: Tensor, *, same: bool, repetitions: int) -> None:
     """Print the time of a step, and whether two trainings end with the same weights."""
     torch._dynamo.reset()
     torch.manual_seed(0)
     with deterministic(DEVICE) if same else nullcontext():
-        model = TransformerLM(tinystories_model(), device=DEVICE)
+        model = TransformerLM(setting.shape, device=DEVICE)
         begin = copy.deepcopy(model.state_dict())
-
-        def forward(inputs: Tensor, targets: Tensor) -> Tensor:
-            with torch.autocast("cuda", torch.bfloat16):
-                return model.loss(inputs, targets)
-
-        run = torch.compile(forward, dynamic=False) if compiled else forward
         ends, times = [], []
         for _ in range(2):
             model.load_state_dict(begin)
-            optimizer = AdamW(decay_groups(model, 0.1), 1e-3, fused=compiled)
+            step = update_step(model, model.loss, tokens, setting)
             for _ in range(5 + repetitions):
                 began = time.perf_counter()
-                loss = run(tokens[:, :-1], tokens[:, 1:])
-                loss.backward()  # type: ignore[no-untyped-call]
-                clip_grad_norm_(model.parameters(), 1.0)
-                optimizer.step()
-                optimizer.zero_grad()
-                float(loss.detach())  # waits for the device
+                step()
                 times.append(time.perf_counter() - began)
             del times[-5 - repetitions : -repetitions]  # the first ones compile
             ends.append(copy.deepcopy(model.state_dict()))
     bits = all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
     print(
-        f"{'compiled' if compiled else 'eager':<9} {'deterministic' if same else 'as it comes':<14} "
+        f"{'compiled' if setting.compiled else 'eager':<9} {'deterministic' if same else 'as it comes':<14} "
         f"{1e3 * statistics.median(times):8.2f} ms a step (least {1e3 * min(times):.2f}), "
         f"{'the same bits' if bits else 'other bits'} the second time"
     )
@@ -78,9 +68,11 @@ def main() -> None:
     # As in a text some ids come a thousand times: their gradients meet in one row of the table.
     tokens = torch.multinomial(1 / ranks, flags.batch_size * (shape.context_length + 1), replacement=True)
     tokens = tokens.view(flags.batch_size, -1).to(DEVICE)
+    base = Setting(shape=shape, batch_size=flags.batch_size, device="cuda", bf16=True)
     for compiled in (False, True):
+        setting = replace(base, compiled=compiled, fused_optimizer=compiled)
         for same in (False, True):
-            measure(compiled=compiled, same=same, tokens=tokens, repetitions=flags.repetitions)
+            measure(setting, tokens, same=same, repetitions=flags.repetitions)
 
 
 if __name__ == "__main__":

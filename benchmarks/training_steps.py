@@ -59,6 +59,11 @@ def make_step(name: str, setting: Setting) -> Step:
         (setting.batch_size, setting.shape.context_length + 1),
         device=setting.device,
     )
+    return update_step(model, loss, tokens, setting)
+
+
+def update_step(model: Module, loss: Loss, tokens: Tensor, setting: Setting) -> Step:
+    """Return an update of this model on these tokens, with a new optimizer."""
     optimizer = AdamW(decay_groups(model, 0.1), 1e-4, fused=setting.fused_optimizer)
 
     def forward(inputs: Tensor, targets: Tensor) -> Tensor:

@@ -113,9 +113,10 @@ def fused_attention(
         mask = causal_mask(queries, keys, device=query.device)
     if mask is not None:
         mask = mask.expand(*leading, queries, keys).reshape(math.prod(leading), 1, queries, keys)
-    # The kernels want exactly one batch axis. (Its size is given: -1 would not do where nothing is in them.)
-    query, key, value = (x.reshape(math.prod(leading), *x.shape[-3:]) for x in (query, key, value))
+    if len(leading) != 1:
+        # The kernels want one batch axis. (Its size is given: -1 would not do where nothing is in them.)
+        query, key, value = (x.reshape(math.prod(leading), *x.shape[-3:]) for x in (query, key, value))
     mixed = torch_attention(
         query, key, value, mask, is_causal=causal, enable_gqa=query.shape[1] != key.shape[1]
     )
-    return mixed.reshape(*leading, *mixed.shape[1:])
+    return mixed if len(leading) == 1 else mixed.reshape(*leading, *mixed.shape[1:])
