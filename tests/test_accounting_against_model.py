@@ -30,7 +30,7 @@ from hornbook.nn import KVCache, TransformerConfig, TransformerLM, cross_entropy
 from reference_lm import configs
 
 # What changes neither parameters nor matrix multiplies, so that no formula asks for it.
-FREE = {"rope_theta", "norm_eps", "logit_softcap", "zero_init_outputs", "attention"}
+FREE = {"rope_theta", "rope_scaling", "norm_eps", "logit_softcap", "zero_init_outputs", "attention"}
 
 
 # How many shapes nobody picked; `nox -s accounting` takes 300.

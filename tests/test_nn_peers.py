@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module, RMSNorm
 
-from hornbook.nn import GREEDY, TransformerConfig, TransformerLM, generate
+from hornbook.nn import GREEDY, RopeScaling, TransformerConfig, TransformerLM, generate
 from hornbook.nn.formats import load_huggingface, save_huggingface
 
 transformers = pytest.importorskip("transformers")
@@ -26,6 +26,10 @@ SHAPES = [
     replace(DEEP, num_heads=6, num_kv_heads=1, qk_norm=True),
     replace(DEEP, qk_norm=True, tied_embeddings=True, norm_eps=1e-6),
 ]
+
+
+# In 16 tokens the six pairs of a head turn 2.5, 0.55, 0.12 … times: one is left alone, one is in between.
+SCALED = RopeScaling(factor=8.0, original_context_length=16, low_freq_factor=0.2, high_freq_factor=2.0)
 
 
 def exported(model: TransformerLM, directory: Path) -> Any:
@@ -74,7 +78,9 @@ def spread(model: Module) -> None:
                 parameter.uniform_(0.5, 2)
 
 
-@pytest.mark.parametrize("config", SHAPES)
+@pytest.mark.parametrize(
+    "config", [*SHAPES, *(replace(DEEP, rope_scaling=SCALED, qk_norm=qk_norm) for qk_norm in (False, True))]
+)
 def test_logits_are_those_of_transformers_in_float32(config: TransformerConfig, tmp_path: Path) -> None:
     model = random_model(config, torch.float32)
     token_ids = torch.randint(config.vocab_size, (3, config.context_length))
@@ -149,6 +155,41 @@ def test_a_model_of_transformers_opens_here(name: str, seed: int, tmp_path: Path
     expected = peer(token_ids).logits.detach()
     assert expected.std() > 0.1
     torch.testing.assert_close(model(token_ids).detach(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["Llama", "Qwen3"])
+def test_a_model_whose_rotation_is_scaled_opens_here_and_goes_back(name: str, tmp_path: Path) -> None:
+    rotation = {
+        "rope_type": "llama3",
+        "rope_theta": 5e5,
+        "factor": 8.0,
+        "low_freq_factor": 0.2,
+        "high_freq_factor": 2.0,
+        "original_max_position_embeddings": 16,
+    }
+    shape = {"vocab_size": 97, "num_hidden_layers": 2, "hidden_size": 48, "intermediate_size": 56}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 12}
+    config = getattr(transformers, f"{name}Config")(
+        **shape,
+        **heads,
+        max_position_embeddings=64,
+        rope_theta=5e5,
+        rope_parameters=rotation,
+        initializer_range=0.1,
+    )
+    torch.manual_seed(0)
+    peer = getattr(transformers, f"{name}ForCausalLM")(config).eval()
+    spread(peer)
+    peer.save_pretrained(tmp_path)
+    model = load_huggingface(tmp_path)
+    assert model.config.rope_scaling == SCALED
+    token_ids = torch.randint(97, (2, 64))
+    expected = peer(token_ids).logits.detach()
+    torch.testing.assert_close(model(token_ids).detach(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(exported(model, tmp_path)(token_ids).logits.detach(), expected)
+    plain = TransformerLM(replace(model.config, rope_scaling=None))
+    plain.load_state_dict(model.state_dict())
+    assert (plain(token_ids) - expected).abs().max() > 1e-3
 
 
 def test_both_ways_give_the_same_files_again(tmp_path: Path) -> None:

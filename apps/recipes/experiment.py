@@ -95,7 +95,7 @@ class Experiment:
             return {key: float(value) if value == "inf" else value for key, value in values[name].items()}
 
         parts = {
-            "model": TransformerConfig(**part("model")),
+            "model": TransformerConfig.from_fields(part("model")),
             "optimizer": OptimizerConfig(**part("optimizer")),
             "schedule": ScheduleConfig(**part("schedule")),
             "loop": LoopConfig(**part("loop")),

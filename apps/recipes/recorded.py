@@ -19,7 +19,7 @@ def recorded_shape(directory: Path) -> TransformerConfig:
         msg = f"{directory} is not a run: {config} is missing (train one with `uv run apps/train_ts.py`)"
         raise ValueError(msg)
     try:
-        return TransformerConfig(**json.loads(config.read_bytes())["run"]["experiment"]["model"])
+        return TransformerConfig.from_fields(json.loads(config.read_bytes())["run"]["experiment"]["model"])
     except (ValueError, KeyError, TypeError) as error:
         msg = f"{config} is not the configuration of a run: {error!r}"
         raise ValueError(msg) from error

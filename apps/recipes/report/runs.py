@@ -256,7 +256,7 @@ def _shape(directory: Path, experiment: Any, problems: list[str]) -> Transformer
         fields = dict(experiment["model"])
         if (directory / "tokenizer").is_dir():
             fields["vocab_size"] = Tokenizer.load(directory / "tokenizer").vocab_size
-        return TransformerConfig(**fields)
+        return TransformerConfig.from_fields(fields)
     except (OSError, ValueError, KeyError, TypeError) as error:
         problems.append(f"the model's shape can't be told: {error}")
         return None

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from hornbook.nn import TransformerConfig, TransformerLM
+from hornbook.nn import RopeScaling, TransformerConfig, TransformerLM
 from hornbook.nn.formats import GGUFVocabulary, save_gguf, save_huggingface
 
 gguf = pytest.importorskip("gguf")
@@ -188,6 +188,9 @@ def test_what_the_form_cannot_hold_is_refused_and_nothing_written(tmp_path: Path
         ValueError, match=r"dtype must be torch\.float32 or torch\.float16, got torch\.bfloat16"
     ):
         save_gguf(TransformerLM(LLAMA), path, TOKENS, dtype=torch.bfloat16)
+    scaled = dataclasses.replace(LLAMA, rope_scaling=RopeScaling(factor=8.0, original_context_length=8))
+    with pytest.raises(ValueError, match="rope_scaling must be None in GGUF, got RopeScaling"):
+        save_gguf(TransformerLM(scaled), path, TOKENS)
     model = random_model(LLAMA)
     model.lm_head.weight[5, 6] = 1e5
     with pytest.raises(ValueError, match=r"lm_head\.weight\[5, 6\] is 100000, too large for torch\.float16"):

@@ -10,10 +10,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hornbook.nn import TransformerConfig, TransformerLM
+from hornbook.nn import RopeScaling, TransformerConfig, TransformerLM
 from hornbook.nn.formats import huggingface as form
 from hornbook.nn.formats import load_huggingface, save_huggingface
 from llama_models import LLAMA, QWEN3, SHAPES, random_model
+
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
 
 
 @pytest.fixture(params=["llama", "qwen3"])
@@ -57,7 +65,13 @@ def test_both_forms_of_the_rotation_are_read(saved: tuple[Path, TransformerLM]) 
         rope_parameters={"rope_theta": 7e5, "rope_type": "default"},
     )
     assert load_huggingface(path).config.rope_theta == 7e5
-    edit(path, rope_parameters=None)
+    edit(path, rope_scaling=LLAMA3)
+    scaling = load_huggingface(path).config.rope_scaling
+    assert scaling == RopeScaling(factor=8.0, original_context_length=16)
+    edit(path, rope_parameters={**LLAMA3, "factor": 2.0, "rope_theta": 7e5})
+    with pytest.raises(ValueError, match=r"the scaling of the rotation is given as .* must be the same"):
+        load_huggingface(path)
+    edit(path, rope_parameters=None, rope_scaling="null")
     assert load_huggingface(path).config.rope_theta == 10_000.0  # that of the first Llama, which says nothing
     edit(path, rope_theta=1.0, rope_parameters={"rope_theta": 2.0})
     with pytest.raises(ValueError, match=r"given as {'rope_parameters.rope_theta': 2.0, 'rope_theta': 1.0}"):
@@ -67,8 +81,18 @@ def test_both_forms_of_the_rotation_are_read(saved: tuple[Path, TransformerLM]) 
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("rope_scaling", {"factor": 8.0, "type": "llama3"}, r"rope_scaling\.type must be .*, got 'llama3'"),
-        ("rope_scaling", {"type": "yarn"}, r"rope_scaling\.type must be 'default' or null, got 'yarn'"),
+        (
+            "rope_scaling",
+            {"factor": 8.0, "type": "llama3"},
+            r"rope_scaling\.original_max_position_embeddings is missing",
+        ),
+        (
+            "rope_scaling",
+            {**LLAMA3, "low_freq_factor": 4.0},
+            r"rope_scaling\.high_freq_factor must be more than low_freq_factor, got 4\.0 and 4\.0",
+        ),
+        ("rope_scaling", {**LLAMA3, "attention_factor": 2.0}, r"rope_scaling\.attention_factor must be null"),
+        ("rope_scaling", {"type": "yarn"}, r"type must be 'default' or 'llama3' or null, got 'yarn'"),
         ("rope_scaling", "linear", r"rope_scaling must be a JSON object or null, got 'linear'"),
         ("rope_parameters", {"rope_type": "linear"}, r"rope_parameters\.rope_type must be .*, got 'linear'"),
         ("rope_parameters", {"partial_rotary_factor": 0.5}, r"factor must be 1\.0 or null, got 0\.5"),

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hornbook.nn import RotaryEmbedding, TransformerConfig, TransformerLM
+from hornbook.nn import RopeScaling, RotaryEmbedding, TransformerConfig, TransformerLM
 
 DOUBLE = torch.float64
 FILL = RotaryEmbedding._fill_tables
@@ -127,6 +128,43 @@ def test_tables_are_right_after_leaving_the_meta_device() -> None:
 
 def test_tables_are_not_saved() -> None:
     assert RotaryEmbedding(10_000.0, 8, 50).state_dict() == {}
+
+
+def test_slow_pairs_are_slowed_and_fast_ones_are_not() -> None:
+    # theta 10^4, 4 pairs: 1, 0.1, 0.01 and 0.001 a token; in 400 tokens 63.7, 6.37, 0.637 and 0.0637 turns.
+    scaling = RopeScaling(factor=8.0, original_context_length=400, low_freq_factor=0.1, high_freq_factor=2.0)
+    scaled = RotaryEmbedding(1e4, 8, 1000, scaling=scaling, dtype=torch.float64)
+    between = (400 * 0.01 / (2 * math.pi) - 0.1) / 1.9
+    angles = torch.tensor([1, 0.1, 0.01 * (between + (1 - between) / 8), 0.001 / 8], dtype=torch.float64)
+    for position in (0, 1, 399, 999):
+        torch.testing.assert_close(scaled.cos[position], (position * angles).cos(), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(scaled.sin[position], (position * angles).sin(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"factor": 0.0}, ValueError, r"rope_scaling\.factor must be positive"),
+        (
+            {"original_context_length": 2.5},
+            TypeError,
+            r"rope_scaling\.original_context_length must be an int",
+        ),
+        ({"low_freq_factor": 4.0}, ValueError, r"high_freq_factor must be more than low_freq_factor, got 4"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_a_scaling_that_can_not_be_is_refused(
+    changes: dict[str, float], error: type[Exception], message: str
+) -> None:
+    values: dict[str, Any] = {"factor": 8.0, "original_context_length": 16, **changes}
+    with pytest.raises(error, match=message):
+        RopeScaling(**values)
+    sizes = dict.fromkeys(("vocab_size", "context_length", "num_layers", "d_model", "num_heads", "d_ff"), 4)
+    with pytest.raises(error, match=message):
+        TransformerConfig.from_fields({**sizes, "d_model": 8, "rope_scaling": values})
+    with pytest.raises(TypeError, match="rope_scaling must be a RopeScaling or None, got 8"):
+        TransformerConfig.from_fields({**sizes, "d_model": 8, "rope_scaling": 8})
 
 
 def test_arguments_are_checked() -> None:

@@ -10,7 +10,7 @@ from einops import rearrange, repeat
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hornbook.nn import TransformerConfig
+from hornbook.nn import RopeScaling, TransformerConfig
 from hornbook.nn.config import Attention, FeedForward, Norm, Position
 
 CONFIG = TransformerConfig(vocab_size=50, context_length=8, num_layers=2, d_model=12, num_heads=3, d_ff=20)
@@ -67,6 +67,7 @@ def configs(draw: st.DrawFn) -> TransformerConfig:
         num_kv_heads=draw(st.sampled_from([num_kv_heads, None])),
         head_dim=head_dim,
         d_ff=draw(st.integers(1, 40)),
+        rope_scaling=draw(st.sampled_from([None, RopeScaling(factor=4.0, original_context_length=3)])),
         norm=draw(st.sampled_from(get_args(Norm))),
         position=draw(st.sampled_from(get_args(Position))),
         ffn=draw(st.sampled_from(get_args(FeedForward))),

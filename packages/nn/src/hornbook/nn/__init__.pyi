@@ -22,6 +22,7 @@ from .loss import cross_entropy, linear_cross_entropy
 from .next_token import draw_tokens, next_token_probabilities
 from .norm import RMSNorm
 from .rope import RotaryEmbedding
+from .rope_scaling import RopeScaling
 from .sampling import GREEDY, PLAIN, Sampling
 from .shortcuts import LearnedMix
 from .stop_strings import StopStrings
@@ -41,6 +42,7 @@ __all__ = [
     "LearnedMix",
     "Linear",
     "RMSNorm",
+    "RopeScaling",
     "RotaryEmbedding",
     "Sampling",
     "StopStrings",

@@ -1,7 +1,8 @@
 """The shape of a model as a frozen value."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ._checks import (
     check_choice,
@@ -12,6 +13,7 @@ from ._checks import (
     check_positive_int,
     check_rotary_head_dim,
 )
+from .rope_scaling import RopeScaling
 
 Norm = Literal["pre", "post", "none"]
 Position = Literal["rope", "none"]
@@ -35,6 +37,7 @@ class TransformerConfig:
         num_heads: Attention heads.
         d_ff: Inner width of the feed-forward part.
         rope_theta: Base of the rotary wavelengths; unused where `position` is "none".
+        rope_scaling: Slows rotations down for long contexts, as in Llama 3.1; None: no.
         norm: "pre" is x + f(norm(x)) and a final norm; "post" is norm(x + f(x)), which leaves the stream
             normalized, so there is no final norm; "none" has no RMSNorm at all.
         position: "rope" rotates queries and keys; "none" gives the model no positions.
@@ -81,6 +84,7 @@ class TransformerConfig:
     num_heads: int
     d_ff: int
     rope_theta: float = 10_000.0
+    rope_scaling: RopeScaling | None = None
     norm: Norm = "pre"
     position: Position = "rope"
     ffn: FeedForward = "swiglu"
@@ -101,6 +105,9 @@ class TransformerConfig:
             check_positive_int(name, getattr(self, name))
         for name in ("rope_theta", "norm_eps"):
             check_positive_finite(name, getattr(self, name))
+        if self.rope_scaling is not None and not isinstance(self.rope_scaling, RopeScaling):
+            msg = f"rope_scaling must be a RopeScaling or None, got {self.rope_scaling!r}"
+            raise TypeError(msg)
         for name, choices in _CHOICES.items():
             check_choice(name, getattr(self, name), choices)
         for name in _FLAGS:
@@ -112,6 +119,31 @@ class TransformerConfig:
             check_positive_finite("logit_softcap", self.logit_softcap)
         if self.position == "rope":
             check_rotary_head_dim(self.head_width)
+
+    @classmethod
+    def from_fields(cls, values: Mapping[str, Any]) -> "TransformerConfig":
+        """Return what `dataclasses.asdict` took apart, as a file of JSON holds it.
+
+        Args:
+            values: One for each field; what is left out has its default.
+
+        Raises:
+            TypeError: If a field is unknown or missing, or as for the config itself.
+            ValueError: As for the config itself.
+
+        Example:
+            >>> from dataclasses import asdict
+            >>> config = TransformerConfig(
+            ...     vocab_size=9, context_length=8, num_layers=1, d_model=4, num_heads=1, d_ff=8,
+            ...     rope_scaling=RopeScaling(factor=8.0, original_context_length=4),
+            ... )
+            >>> TransformerConfig.from_fields(asdict(config)) == config
+            True
+        """
+        scaling = values.get("rope_scaling")
+        if isinstance(scaling, Mapping):
+            values = {**values, "rope_scaling": RopeScaling(**scaling)}
+        return cls(**values)
 
     @property
     def head_width(self) -> int:

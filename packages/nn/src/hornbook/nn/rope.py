@@ -12,6 +12,7 @@ from torch.nn import Module
 from ._checks import check_positive_finite, check_positive_int, check_rotary_head_dim
 from ._ids import check_ids
 from .fused_rope import Turns, complex_turns, fused_rotate_pairs
+from .rope_scaling import RopeScaling
 
 Rotation: TypeAlias = Callable[[Tensor], Tensor]
 """Rotates queries or keys, (*batch, seq, head_dim), each at its own position."""
@@ -54,6 +55,7 @@ class RotaryEmbedding(Module):
         rope_theta: Base of the wavelengths.
         head_dim: Features per head; even.
         context_length: Positions in the tables: 0 to context_length - 1.
+        scaling: Slows pairs down for long contexts; None: no.
         device: Where the tables are made.
         dtype: Of the tables; half precision becomes float32.
 
@@ -76,6 +78,7 @@ class RotaryEmbedding(Module):
         head_dim: int,
         context_length: int,
         *,
+        scaling: RopeScaling | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -87,13 +90,19 @@ class RotaryEmbedding(Module):
         self.rope_theta = rope_theta
         self.head_dim = head_dim
         self.context_length = context_length
+        self.scaling = scaling
         self._fill_tables(device or torch.get_default_device(), dtype or torch.get_default_dtype())
 
     def _fill_tables(self, device: torch.device | str, dtype: torch.dtype) -> None:
         # On the CPU, as some devices lack float64; rounded before they are moved there.
         exponents = torch.arange(0, self.head_dim, 2, dtype=torch.float64, device="cpu") / self.head_dim
         positions = torch.arange(self.context_length, dtype=torch.float64, device="cpu")
-        angles = torch.outer(positions, self.rope_theta**-exponents)
+        angles = self.rope_theta**-exponents  # from one position to the next
+        if self.scaling is not None:
+            angles *= torch.tensor(
+                [self.scaling.slowed(angle) for angle in angles.tolist()], dtype=torch.float64
+            )
+        angles = torch.outer(positions, angles)
         dtype = torch.promote_types(dtype, torch.float32)
         self.register_buffer("cos", angles.cos().to(dtype).to(device), persistent=False)
         self.register_buffer("sin", angles.sin().to(dtype).to(device), persistent=False)
@@ -154,7 +163,10 @@ class RotaryEmbedding(Module):
 
     def extra_repr(self) -> str:
         """Show the arguments in `repr`."""
-        return f"rope_theta={self.rope_theta}, head_dim={self.head_dim}, context_length={self.context_length}"
+        shown = (
+            f"rope_theta={self.rope_theta}, head_dim={self.head_dim}, context_length={self.context_length}"
+        )
+        return shown if self.scaling is None else f"{shown}, scaling={self.scaling}"
 
 
 def _rotate(x: Tensor, *, cos: Tensor, sin: Tensor, turns: Turns | None) -> Tensor:

@@ -82,7 +82,12 @@ class TransformerLM(Module):
         rope = None
         if config.position == "rope":  # one table for all layers
             rope = RotaryEmbedding(
-                config.rope_theta, config.head_width, config.context_length, device=device, dtype=dtype
+                config.rope_theta,
+                config.head_width,
+                config.context_length,
+                scaling=config.rope_scaling,
+                device=device,
+                dtype=dtype,
             )
         self.layers = ModuleList(
             _block(config, rope, is_first=layer == 0, device=device, dtype=dtype)

@@ -184,7 +184,7 @@ def _config_from(values: Any) -> TransformerConfig:
     known = {field.name for field in fields(TransformerConfig)}
     needed = {field.name for field in fields(TransformerConfig) if field.default is MISSING}
     _check_names("config.", values, known=known, needed=needed)
-    config = TransformerConfig(**values)
+    config = TransformerConfig.from_fields(values)
     check_sizes(config)
     return config
 

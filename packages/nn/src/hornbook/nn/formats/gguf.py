@@ -52,6 +52,9 @@ def save_gguf(
     weights = weights_of(model)
     config = model.config
     architecture = architecture_of(config)
+    if config.rope_scaling is not None:
+        msg = f"rope_scaling must be None in GGUF, got {config.rope_scaling}: save_huggingface keeps it"
+        raise ValueError(msg)
     if len(vocabulary.vocab) != config.vocab_size:
         msg = (
             f"the vocabulary must have as many tokens as the model, {config.vocab_size}, got"

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ..config import TransformerConfig
+from ..rope_scaling import RopeScaling
 from .architectures import Architecture, architecture_of
 from .files import Json
 
@@ -21,6 +22,12 @@ _SIZES = {
     "d_model": "hidden_size",
     "num_heads": "num_attention_heads",
     "d_ff": "intermediate_size",
+}
+_SCALING = {
+    "factor": "factor",
+    "original_context_length": "original_max_position_embeddings",
+    "low_freq_factor": "low_freq_factor",
+    "high_freq_factor": "high_freq_factor",
 }
 # Under these values transformers computes what is computed here.
 _FIXED: dict[Architecture, Json] = {
@@ -58,7 +65,7 @@ def dump_config(config: TransformerConfig, dtype: torch.dtype, tokens: Json) -> 
         "attention_dropout": 0.0,
         "rms_norm_eps": config.norm_eps,
         "rope_theta": config.rope_theta,
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
+        **_dump_rotation(config),
         "tie_word_embeddings": config.tied_embeddings,
         "dtype": name,
         "torch_dtype": name,
@@ -89,7 +96,7 @@ def read_config(content: Json) -> TransformerConfig:
         **sizes,
         num_kv_heads=None if kv_heads == sizes["num_heads"] else kv_heads,
         head_dim=head_dim,
-        rope_theta=_rope_theta(content),
+        **_rotation(content),
         norm_eps=content.get("rms_norm_eps", 1e-6),
         tied_embeddings=content.get("tie_word_embeddings", False),
         qk_norm=qwen3,
@@ -107,9 +114,18 @@ def _architecture(content: Json) -> Architecture:
     return architecture
 
 
-def _rope_theta(content: Json) -> Any:
-    """Return the base from the form of transformers 4, rope_theta and rope_scaling, or 5, rope_parameters."""
-    thetas = {}
+def _dump_rotation(config: TransformerConfig) -> Json:
+    base = {"rope_type": "default", "rope_theta": config.rope_theta}
+    if config.rope_scaling is None:
+        return {"rope_parameters": base}
+    scaled = {theirs: getattr(config.rope_scaling, ours) for ours, theirs in _SCALING.items()}
+    parameters = {**base, "rope_type": "llama3", **scaled}
+    return {"rope_parameters": parameters, "rope_scaling": parameters}
+
+
+def _rotation(content: Json) -> Json:
+    """Return base and scaling as version 4 gives them, rope_theta and rope_scaling, or 5, rope_parameters."""
+    thetas, scalings = {}, {}
     for field in ("rope_parameters", "rope_scaling"):
         parameters = content.get(field)
         if parameters is None:
@@ -118,13 +134,17 @@ def _rope_theta(content: Json) -> Any:
             msg = f"{field} must be a JSON object or null, got {parameters!r}"
             raise TypeError(msg)
         for name in ("rope_type", "type"):  # first: what kind of scaling it is says more than its numbers
-            _check(f"{field}.{name}", parameters.get(name), "default", None)
+            _check(f"{field}.{name}", parameters.get(name), "default", "llama3", None)
+        scaled = "llama3" in (parameters.get("rope_type"), parameters.get("type"))
+        if scaled:
+            values = {ours: _needed(parameters, theirs, field) for ours, theirs in _SCALING.items()}
+            scalings[field] = RopeScaling(**values)
         for name, value in parameters.items():
             if name == "rope_theta":
                 thetas[f"{field}.rope_theta"] = value
             elif name == "partial_rotary_factor":
                 _check(f"{field}.{name}", value, 1.0, None)
-            elif name not in ("rope_type", "type"):
+            elif name not in ("rope_type", "type") and not (scaled and name in _SCALING.values()):
                 _check(f"{field}.{name}", value, None)
     _check("partial_rotary_factor", content.get("partial_rotary_factor"), 1.0, None)
     if content.get("rope_theta") is not None:
@@ -132,7 +152,13 @@ def _rope_theta(content: Json) -> Any:
     if len(set(thetas.values())) > 1:
         msg = f"the base of the rotation is given as {thetas}: these must be the same"
         raise ValueError(msg)
-    return next(iter(thetas.values()), 10_000.0)
+    if len(set(scalings.values())) > 1:
+        msg = f"the scaling of the rotation is given as {scalings}: these must be the same"
+        raise ValueError(msg)
+    return {
+        "rope_theta": next(iter(thetas.values()), 10_000.0),
+        "rope_scaling": next(iter(scalings.values()), None),
+    }
 
 
 def _check(field: str, value: object, *allowed: object) -> None:
@@ -143,8 +169,8 @@ def _check(field: str, value: object, *allowed: object) -> None:
         raise ValueError(msg)
 
 
-def _needed(content: Json, field: str) -> Any:
+def _needed(content: Json, field: str, where: str = "") -> Any:
     if field not in content:
-        msg = f"{field} is missing"
+        msg = f"{where}{'.' if where else ''}{field} is missing"
         raise ValueError(msg)
     return content[field]
