@@ -28,6 +28,7 @@ from hornbook.trainer import (
 )
 from hornbook.trainer.checkpoint_directory import SavedCheckpoint, write_files
 from hornbook.trainer.shards import shard_names
+from hornbook.trainer.state import HostBuffers
 from many_processes import in_processes
 from tiny_parallel import KINDS, Tiny, losses_and_norms, run_to
 
@@ -95,7 +96,15 @@ def shards_in_a_thread(world: World, directory: Path, monkeypatch: pytest.Monkey
     parallelize(model, model.loss, world, "fsdp", units=model.layers)
     optimizer = AdamW(model.parameters(), 0.02)
     checkpoints = SharedCheckpoints(Checkpoints(directory, asynchronous=True), world)
-    disk = threading.Event()
+    disk, update = threading.Event(), threading.Event()
+    copied = HostBuffers.copy
+
+    def copy(self: HostBuffers, tensors: Any, *, num_threads: int) -> Any:
+        if num_threads == 1 and threading.current_thread() is not threading.main_thread():
+            assert update.wait(60)  # as late as can be
+        return copied(self, tensors, num_threads=num_threads)
+
+    monkeypatch.setattr(HostBuffers, "copy", copy)
 
     def write(aside: Path, files: Any) -> Any:
         disk.wait()
@@ -107,7 +116,13 @@ def shards_in_a_thread(world: World, directory: Path, monkeypatch: pytest.Monkey
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.fill_(step)
-        return told(lambda: checkpoints.save(step, model, optimizer, wallclock_seconds=1))
+        saved = told(
+            lambda: checkpoints.save(step, model, optimizer, wallclock_seconds=1, until_update=step % 2 == 1)
+        )
+        update.set()
+        checkpoints.before_update()
+        update.clear()
+        return saved
 
     monkeypatch.setattr(shared_checkpoints, "write_files", write)
     seen: dict[str, Any] = {"first": save(1)}
