@@ -131,4 +131,7 @@ def check_room(out: Path, experiment: Experiment) -> None:
     checkpoint = (3 + (experiment.ema_decay is not None)) * 4 * num_parameters(experiment.model)
     # The last two are kept, and the best if it is asked for, while one more is written.
     needed = (3 + experiment.loop.keep_best) * checkpoint
+    # Those that are there make room for the next ones.
+    there = sum(file.stat().st_size for file in (out / "checkpoints").glob("step-*/*"))
+    needed -= min(there, needed - checkpoint)
     check_free_bytes(out, needed, "checkpoints", "choose another --out")

@@ -17,6 +17,7 @@ import pytest
 from hornbook.accounting import num_parameters
 from recipes.download import TINYSTORIES, DownloadRecord
 from recipes.flags import parse_train_flags
+from recipes.run import check_room
 from recipes.stories import story
 from tiny import SMALL, arguments, train, write_texts
 
@@ -217,6 +218,28 @@ def test_a_disk_without_room_for_the_checkpoints(
     assert f": {num_tensors * weights:,} bytes needed, " in line
     assert "1,000 free; choose another --out" in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_whose_checkpoints_are_there_needs_room_for_one_more(
+    tmp_path: Path, texts: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = parse_train_flags("", arguments(tmp_path, *texts)).experiment
+    size = 3 * 4 * num_parameters(experiment.model)
+
+    class Usage:
+        free, total = size, 10 * size
+
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: Usage)
+    with pytest.raises(OSError, match=f"{3 * size:,} bytes needed, {size:,} free"):
+        check_room(tmp_path, experiment)
+    for step in (5, 10):
+        checkpoint = tmp_path / "checkpoints" / f"step-{step:08d}"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "model.safetensors").write_bytes(bytes(size))
+    check_room(tmp_path, experiment)
+    Usage.free = size - 1
+    with pytest.raises(OSError, match=f"{size:,} bytes needed, {size - 1:,} free"):
+        check_room(tmp_path, experiment)
 
 
 @pytest.mark.parametrize("limit_bytes", [2_000, 20_000])

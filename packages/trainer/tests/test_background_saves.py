@@ -16,9 +16,11 @@ from torch import nn
 
 from hornbook.trainer import (
     Checkpoints,
+    Loss,
     Row,
     RunDirectoryError,
     WeightAverage,
+    load_weights,
     run_directory,
     verify_checkpoint,
 )
@@ -26,7 +28,7 @@ from hornbook.trainer.background_save import BackgroundSave, saves_on_their_way
 from hornbook.trainer.hashed_write import write_hashed
 from hornbook.trainer.state import HostBuffers
 from test_checkpoint import assert_same, trained
-from tiny_run import run_in
+from tiny_run import Bigram, bigram_loss, run_in
 
 
 def test_a_save_beside_the_training_holds_what_was_there_when_it_began(
@@ -129,6 +131,35 @@ def test_a_run_that_is_copied_as_late_as_can_be_saves_the_bits_of_one_that_stand
     for path in paths:
         for name in ("model.safetensors", "training.safetensors", "extra.safetensors"):
             assert (path / name).read_bytes() == (at_once / "checkpoints" / path.name / name).read_bytes()
+
+
+@pytest.mark.usefixtures("copies_late")
+def test_who_leaves_at_once_may_change_the_model_when_train_has_ended(tmp_path: Path) -> None:
+    weights: dict[int, torch.Tensor] = {}
+    models: list[nn.Module] = []
+
+    def make_loss(model: nn.Module) -> Loss:
+        models.append(model)
+        usual = bigram_loss(model)
+
+        def loss(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            weights[len(weights)] = model.get_parameter("head.weight").detach().clone()
+            if len(weights) == 8:  # step 7 has just been saved
+                raise KeyboardInterrupt
+            return usual(inputs, targets)
+
+        return loss
+
+    checkpoints = Checkpoints(tmp_path / "checkpoints", asynchronous=True)
+    with pytest.raises(KeyboardInterrupt):
+        run_in(tmp_path, make_loss=make_loss, checkpoints=checkpoints, loop={"eval_interval_steps": 100})
+    with torch.no_grad():
+        for parameter in models[0].parameters():
+            parameter.zero_()
+    checkpoints.wait()
+    saved = Bigram()
+    assert load_weights(checkpoints.path_of(7), saved).step == 7
+    assert torch.equal(saved.get_parameter("head.weight"), weights[7])
 
 
 class DiskThatFillsUp:

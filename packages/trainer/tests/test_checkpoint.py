@@ -127,6 +127,38 @@ def test_a_path_and_a_file_object_hold_the_same_checkpoint(tmp_path: Path) -> No
         assert_same(saved, other)
 
 
+class Trickle(io.RawIOBase):
+    """A file without a buffer that takes and gives seven bytes at a time."""
+
+    def __init__(self) -> None:
+        self.held = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.held += bytes(data[:7])
+        return min(7, len(data))
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self.held[: min(7, len(buffer))]
+        buffer[: len(piece)] = piece
+        del self.held[: len(piece)]
+        return len(piece)
+
+
+def test_a_file_that_takes_and_gives_little_at_a_time_holds_all_of_it() -> None:
+    saved, other, whole, file = trained(0), trained(1), io.BytesIO(), Trickle()
+    save_checkpoint(*saved, 5, whole)
+    save_checkpoint(*saved, 5, file)  # type: ignore[arg-type]
+    assert file.held == whole.getvalue()
+    assert load_checkpoint(file, *other) == 5  # type: ignore[arg-type]
+    assert_same(saved, other)
+
+
 @pytest.mark.parametrize("step", [3.7, "7", True, None, -1])
 def test_a_step_that_is_none_is_refused_by_name(tmp_path: Path, step: Any) -> None:
     with pytest.raises((TypeError, ValueError), match=f"iteration must be .*, got {step!r}"):

@@ -235,7 +235,8 @@ def test_a_checkpoint_of_another_version_is_neither_used_nor_skipped_nor_deleted
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as newer:
-        newer.setattr("hornbook.trainer.checkpoint_directory.VERSION", 9)
+        for module in ("checkpoint_directory", "checkpoint_json"):  # writes, reads
+            newer.setattr(f"hornbook.trainer.{module}.VERSION", 9)
         Checkpoints(tmp_path, keep_last=9).save(2, *trained(0), wallclock_seconds=0.0)
     ours = Checkpoints(tmp_path, keep_last=1)
     ours.save(1, *trained(0), wallclock_seconds=0.0)

@@ -153,14 +153,21 @@ def test_a_full_disk_in_a_directory_is_told_with_the_file_and_its_bytes(tmp_path
         fill(None)
 
 
-def test_a_full_disk_in_a_directory_that_nobody_names_is_told_with_what_was_there(tmp_path: Path) -> None:
+def test_a_full_disk_in_a_directory_that_nobody_names_is_told_with_what_was_there_and_what_was_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Usage:
+        free = 4000  # less than what is gone again was to take
+
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: Usage)
+
     def fill() -> None:
         with atomic_directory(tmp_path / "entry") as aside:
             (aside / "small").write_bytes(bytes(1234))
             raise OSError(errno.ENOSPC, "No space left on device")
 
     entry = re.escape(str(tmp_path / "entry"))
-    with pytest.raises(OSError, match=rf"no room to write {entry} \(more than 1,234 bytes needed\): free"):
+    with pytest.raises(OSError, match=rf"no room to write {entry} \(more than 5,234 bytes needed\): free"):
         fill()
 
 

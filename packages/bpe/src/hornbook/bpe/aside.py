@@ -13,7 +13,7 @@ class AsideFile:
 
     Attributes:
         path: The name it gets.
-        num_bytes: How many were written.
+        num_bytes: How many were to be written, so far.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,8 +35,8 @@ class AsideFile:
 
     def write(self, data: bytes | memoryview) -> None:
         """Write more; what was written goes on its way to the disk, so that `sync` needn't wait long."""
+        self.num_bytes += memoryview(data).nbytes  # first: who finds no room tells how much was wanted
         self._file.write(data)
-        self.num_bytes += memoryview(data).nbytes
         if self.num_bytes - self._num_sent >= _SENT_AT_ONCE and hasattr(os, "posix_fadvise"):
             self._file.flush()
             # Linux begins to write such pages out. To drop them, which the call is named for, is too early.

@@ -7,14 +7,13 @@ from .bad_steps import BadStep, BadStepFile, DivergedError
 from .batches import Batch, Batches, WindowBatches, epoch_windows, gather_windows, get_batch, random_windows
 from .checkpoint import Checkpoints
 from .checkpoint_directory import (
-    CheckpointError,
-    CheckpointVersionError,
     Restored,
     load_weights,
     restore_checkpoint,
     verify_checkpoint,
 )
 from .checkpoint_file import load_checkpoint, save_checkpoint
+from .checkpoint_json import CheckpointError, CheckpointVersionError
 from .checkpoint_store import CheckpointStore
 from .choices import Precision, WhichCheckpoint
 from .compile import compile_blocks, compiled

@@ -17,8 +17,6 @@ from torch.optim import Optimizer
 
 from .background_save import BackgroundSave
 from .checkpoint_directory import (
-    CheckpointError,
-    CheckpointVersionError,
     Contents,
     Restored,
     SavedCheckpoint,
@@ -30,6 +28,7 @@ from .checkpoint_directory import (
     verify_checkpoint,
     write_checkpoint,
 )
+from .checkpoint_json import CheckpointError, CheckpointVersionError
 from .choices import WhichCheckpoint
 from .configuration import as_json, first_difference
 from .files import atomic_file, open_regular, remove_directory, remove_leftovers, sync_directory

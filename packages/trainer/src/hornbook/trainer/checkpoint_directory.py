@@ -18,11 +18,9 @@ import hashlib
 import operator
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import NoneType
 from typing import Any, BinaryIO, TypeVar
 
 from torch import Tensor
@@ -30,33 +28,29 @@ from torch.nn import Module
 from torch.optim import Optimizer
 
 from . import shards, state
+from .checkpoint_json import (
+    KINDS,
+    MANIFEST,
+    STATE,
+    VERSION,
+    WHOLE,
+    CheckpointVersionError,
+    check_digest,
+    damage_named,
+    other_version,
+    parse_manifest,
+    parse_state,
+    read_small,
+)
 from .files import atomic_directory, open_regular
 from .hashed_write import Buffer, write_hashed
-from .strict_json import MOST_BYTES, Json, dump, parse_object
+from .strict_json import Json, dump
 from .tensor_file import Header, TensorInfo, encode, read_header, read_tensors
 from .weight_average import averages_in
 
 T = TypeVar("T")
 
-VERSION = 2
 _NAME = re.compile(r"step-(\d{8,})")
-_KINDS = ("model", "training", "extra")
-_WHOLE = tuple(f"{kind}.safetensors" for kind in _KINDS)
-STATE, _MANIFEST = "state.json", "manifest.json"
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that can't be used; the message names the file and the reason."""
-
-
-class CheckpointVersionError(ValueError):
-    """A checkpoint of another hornbook. It is not damaged: it is neither skipped nor deleted."""
-
-    def __init__(self, path: object, version: object) -> None:
-        super().__init__(
-            f"{path} has version {version!r}, this hornbook reads version {VERSION}, and it is not damaged: "
-            "use the hornbook that wrote it, or put it elsewhere to go on without it"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +81,7 @@ class Contents:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors by kind and name, as in shards."""
-        kinds = zip(_KINDS, (self.model, self.training, self.extra), strict=True)
+        kinds = zip(KINDS, (self.model, self.training, self.extra), strict=True)
         return {f"{kind}.{name}": tensor for kind, tensors in kinds for name, tensor in tensors.items()}
 
 
@@ -157,7 +151,7 @@ def write_checkpoint(path: Path, contents: Contents) -> None:
         OSError: If the disk is full; the message names the path and the bytes needed.
     """
     encoded = [encode(tensors) for tensors in (contents.model, contents.training, contents.extra)]
-    files: dict[str, list[Buffer]] = {**dict(zip(_WHOLE, encoded, strict=True)), STATE: [contents.state]}
+    files: dict[str, list[Buffer]] = {**dict(zip(WHOLE, encoded, strict=True)), STATE: [contents.state]}
     with atomic_directory(path, needed_bytes=contents.num_bytes, replace=True) as aside:
         write_manifest(aside, write_files(aside, files))
 
@@ -176,7 +170,7 @@ def write_files(aside: Path, files: Mapping[str, list[Buffer]]) -> Json:
 
 def write_manifest(aside: Path, described: Json) -> None:
     """Write the manifest of a checkpoint, its last file."""
-    write_hashed({aside / _MANIFEST: [dump({"version": VERSION, **described}, indent=1)]})
+    write_hashed({aside / MANIFEST: [dump({"version": VERSION, **described}, indent=1)]})
 
 
 class SavedCheckpoint:
@@ -190,19 +184,19 @@ class SavedCheckpoint:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with _damage_named(path / _MANIFEST):
+        with damage_named(path / MANIFEST):
             if path.is_symlink():
                 msg = "is in a symbolic link: checkpoints are directories of the run itself"
                 raise ValueError(msg)
-            raw = _read_small(path / _MANIFEST)
-            if (version := _other_version(path, raw)) is not None:
-                raise CheckpointVersionError(path / _MANIFEST, version)
-            self._manifest = _parse_manifest(raw)
+            raw = read_small(path / MANIFEST)
+            if (version := other_version(path, raw)) is not None:
+                raise CheckpointVersionError(path / MANIFEST, version)
+            self._manifest = parse_manifest(raw)
         self.tensor_files = tuple(name for name in self._manifest if name.endswith(".safetensors"))
-        self._in_shards = self.tensor_files != _WHOLE
+        self._in_shards = self.tensor_files != WHOLE
         self._parts: dict[str, dict[str, shards.Part]] = {}
         for name in (*self.tensor_files, STATE):
-            with _damage_named(path / name), open_regular(path / name) as file:
+            with damage_named(path / name), open_regular(path / name) as file:
                 size, written = os.fstat(file.fileno()).st_size, self._manifest[name]["bytes"]
                 if size != written:
                     msg = f"has {size:,} bytes, {written:,} were written"
@@ -211,14 +205,14 @@ class SavedCheckpoint:
                     header = self._header(name, file)
                     parts = shards.parts_in(header) if self._in_shards else _whole_parts(name, header)
                     self._parts[name] = parts
-        with _damage_named(path / STATE):
-            raw = _read_small(path / STATE)
-            _compare(hashlib.sha256(raw).hexdigest(), self._manifest[STATE]["sha256"])
-            self.state = _parse_state(raw)
+        with damage_named(path / STATE):
+            raw = read_small(path / STATE)
+            check_digest(hashlib.sha256(raw).hexdigest(), self._manifest[STATE]["sha256"])
+            self.state = parse_state(raw)
             if step_of(path) not in (None, self.state["step"]):
                 msg = f"is of step {self.state['step']}, unlike the name of its directory: is it a copy?"
                 raise ValueError(msg)
-        with _damage_named(path):
+        with damage_named(path):
             self._infos = shards.whole_infos(self._parts.values())
 
     def infos(self, kind: str) -> dict[str, TensorInfo]:
@@ -253,16 +247,16 @@ class SavedCheckpoint:
         return [under(f"{kind}.", whole) for kind in kinds]
 
     def _read_file(self, name: str) -> dict[str, Tensor]:
-        with _damage_named(self.path / name), open_regular(self.path / name) as file:
+        with damage_named(self.path / name), open_regular(self.path / name) as file:
             header = self._header(name, file)
             digest = hashlib.sha256(header.raw)
             tensors = read_tensors(file, header, digest.update)
-            _compare(digest.hexdigest(), self._manifest[name]["sha256"])
+            check_digest(digest.hexdigest(), self._manifest[name]["sha256"])
         return dict(zip(self._parts[name], tensors.values(), strict=True))
 
     def _header(self, name: str, file: BinaryIO) -> Header:
         header = read_header(file)
-        _compare(hashlib.sha256(header.raw).hexdigest(), self._manifest[name]["header_sha256"])
+        check_digest(hashlib.sha256(header.raw).hexdigest(), self._manifest[name]["header_sha256"])
         if header.num_bytes != self._manifest[name]["bytes"]:
             msg = f"describes {header.num_bytes:,} bytes, {self._manifest[name]['bytes']:,} were written"
             raise ValueError(msg)
@@ -294,8 +288,8 @@ def verify_checkpoint(path: Path) -> None:
     """
     saved = SavedCheckpoint(path)
     for name in saved.tensor_files:
-        with _damage_named(path / name), open_regular(path / name) as file:
-            _compare(hashlib.file_digest(file, "sha256").hexdigest(), saved._manifest[name]["sha256"])
+        with damage_named(path / name), open_regular(path / name) as file:
+            check_digest(hashlib.file_digest(file, "sha256").hexdigest(), saved._manifest[name]["sha256"])
 
 
 def restore_checkpoint(path: Path, model: Module, optimizer: Optimizer) -> Restored:
@@ -311,7 +305,7 @@ def restore_checkpoint(path: Path, model: Module, optimizer: Optimizer) -> Resto
     saved = SavedCheckpoint(path)
     state.check_parameter_groups(optimizer, saved.state["optimizer"])
     state.check_model_tensors(model, saved.infos("model"), saved.state["aliases"])
-    weights, training, extra = saved.read(*_KINDS, like=shards.cut_tensors(model, optimizer))
+    weights, training, extra = saved.read(*KINDS, like=shards.cut_tensors(model, optimizer))
     state.load_model_tensors(model, weights, saved.state["aliases"])
     state.load_optimizer_tensors(optimizer, under("optimizer.", training), saved.state["optimizer"])
     state.load_random_tensors(under("random.", training))
@@ -337,79 +331,3 @@ def load_weights(path: Path, model: Module) -> Restored:
 def under(prefix: str, tensors: Mapping[str, T]) -> dict[str, T]:
     """Return the values whose name begins with `prefix`, without it."""
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-
-
-def _read_small(path: Path) -> bytes:
-    with open_regular(path) as file:
-        return file.read(MOST_BYTES + 1)  # one more is refused by what parses it
-
-
-def _parse_manifest(raw: bytes) -> Json:
-    manifest = parse_object(raw)
-    _check_version(manifest)
-    # The names come from here, never from the manifest: it can't point elsewhere.
-    in_shards = shards.shard_names(len(manifest) - 2)
-    possible = [("version", *files, STATE) for files in (_WHOLE, in_shards)]
-    if tuple(manifest) not in possible or dump(manifest, indent=1) != raw:
-        msg = f"is not as it was written: it names {', '.join(map(repr, manifest))[:200]}"
-        raise ValueError(msg)
-    for name in manifest.keys() - {"version"}:
-        expected = {"bytes": int, "sha256": str} | ({} if name == STATE else {"header_sha256": str})
-        if {key: type(value) for key, value in manifest[name].items()} != expected:
-            msg = f"says of {name} {str(manifest[name])[:200]}"
-            raise ValueError(msg)
-    return manifest
-
-
-def _other_version(path: Path, manifest_raw: bytes) -> int | None:
-    """Return the version that manifest and state both name, if it is not ours: then nothing is damaged."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        manifest = parse_object(manifest_raw)
-        raw = _read_small(path / STATE)
-        _compare(hashlib.sha256(raw).hexdigest(), manifest[STATE]["sha256"])
-        version = parse_object(raw)["version"]
-        if type(version) is int and version == manifest["version"] != VERSION:
-            return version
-    return None
-
-
-def _parse_state(raw: bytes) -> Json:
-    described = parse_object(raw)
-    _check_version(described)
-    expected = {"step": int, "wallclock_seconds": float, "aliases": dict, "optimizer": dict, "run": dict}
-    expected |= {"about": dict, "extra": dict}
-    for key, kind in expected.items():
-        if not isinstance(described.get(key), kind):
-            msg = f"says {str(described.get(key))[:200]} of {key!r}, a {kind.__name__} is expected"
-            raise ValueError(msg)
-    if not isinstance(described["metric"], float | NoneType):
-        msg = f"says {str(described['metric'])[:200]} of 'metric'"
-        raise ValueError(msg)
-    return described
-
-
-def _check_version(described: Json) -> None:
-    if described.get("version") != VERSION:
-        msg = f"has version {described.get('version')!r}, this hornbook reads version {VERSION}"
-        raise ValueError(msg)
-
-
-def _compare(sha256: str, recorded: str) -> None:
-    if sha256 != recorded:
-        msg = "has changed since it was written (its SHA-256 differs)"
-        raise ValueError(msg)
-
-
-@contextmanager
-def _damage_named(file: Path) -> Iterator[None]:
-    """Turn whatever is wrong with a file into a CheckpointError that names it."""
-    try:
-        yield
-    except (CheckpointError, CheckpointVersionError, PermissionError):
-        raise
-    except FileNotFoundError as error:
-        msg = f"{file} is missing"
-        raise CheckpointError(msg) from error
-    except (OSError, ValueError) as error:
-        msg = f"{file} {error}"
-        raise CheckpointError(msg) from error

@@ -9,10 +9,11 @@ from torch.nn import Module
 from torch.optim import Optimizer
 
 from . import state
-from .checkpoint_directory import VERSION, CheckpointError, CheckpointVersionError, check_step, under
+from .checkpoint_directory import check_step, under
+from .checkpoint_json import VERSION, CheckpointError, CheckpointVersionError
 from .files import atomic_file, open_regular
 from .strict_json import Json, dump, parse_object
-from .tensor_file import build_header, encode, infos_of, read_header, read_tensors
+from .tensor_file import Buffer, build_header, encode, infos_of, read_header, read_tensors
 
 _CHUNK_BYTES = 2**20
 
@@ -47,7 +48,7 @@ def save_checkpoint(
         400
     """
     iteration = check_step("iteration", iteration)
-    _check_file("out", out, "writelines")
+    _check_file("out", out, "write")
     weights, aliases = state.model_tensors(model)
     moments, rest = state.optimizer_tensors(optimizer)
     tensors = {f"model.{name}": t for name, t in weights.items()}
@@ -64,7 +65,8 @@ def save_checkpoint(
         with atomic_file(Path(out), needed_bytes=sum(map(len, pieces))) as file:
             file.writelines(pieces)
     else:
-        out.writelines(pieces)
+        for piece in pieces:
+            _write_all(out, piece)
 
 
 def load_checkpoint(src: str | os.PathLike[str] | BinaryIO, model: Module, optimizer: Optimizer) -> int:
@@ -96,6 +98,14 @@ def load_checkpoint(src: str | os.PathLike[str] | BinaryIO, model: Module, optim
         raise CheckpointError(msg) from error
     with opened as file:
         return _load(file, str(src), model, optimizer)
+
+
+def _write_all(file: BinaryIO, piece: Buffer) -> None:
+    """Write until all is written: a file without a buffer takes what it can, and says how much that was."""
+    view = memoryview(piece)
+    while view:
+        count = file.write(view)
+        view = view[len(view) if count is None else count :]
 
 
 def _check_file(name: str, file: object, method: str) -> None:

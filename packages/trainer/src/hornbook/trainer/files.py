@@ -252,7 +252,8 @@ def named_when_full(path: Path, needed_bytes: int | None, written: Path | None =
             if needed_bytes is not None:
                 needed = f" ({needed_bytes:,} bytes needed)"
             elif written is not None and written.exists():
-                needed = f" (more than {_num_bytes(written):,} bytes needed)"
+                free = shutil.disk_usage(written).free if number == errno.ENOSPC and written.is_dir() else 0
+                needed = f" (more than {_num_bytes(written) + free:,} bytes needed)"
             else:
                 needed = ""
             msg = f"no room to write {path}{needed}: free some space there, or choose another directory"

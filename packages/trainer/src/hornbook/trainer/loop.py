@@ -111,6 +111,7 @@ def train(
 
         def wait_for_save(kind: type[BaseException] | None, first: BaseException | None, _: object) -> None:
             if kind is KeyboardInterrupt:  # then the caller leaves at once; Python waits for the thread
+                checkpoints.before_update()  # but for what the caller may change: milliseconds
                 return
             try:
                 checkpoints.wait()
@@ -145,7 +146,10 @@ def train(
                 raise DivergedError(msg)
             return evaluation
 
+        waited: float | None = None  # for the last save, if an update may still wait for it
+
         def save(metric: float | None) -> None:
+            nonlocal waited
             check_weights(model, progress.step, agree)
             save_began = time.perf_counter()
             checkpoints.save(
@@ -158,8 +162,18 @@ def train(
                 metric=metric,
                 until_update=True,
             )
-            stall = time.perf_counter() - save_began
-            logger.info("checkpoint of step %d: training stood still for %.3f seconds", progress.step, stall)
+            waited = time.perf_counter() - save_began
+
+        def before_update() -> None:
+            nonlocal waited
+            wait_began = time.perf_counter()
+            checkpoints.before_update()
+            if waited is not None:
+                stall = waited + time.perf_counter() - wait_began
+                logger.info(
+                    "checkpoint of step %d: training stood still for %.3f seconds", progress.step, stall
+                )
+                waited = None
 
         evaluation: Evaluation | None = None
         metric: float | None = None
@@ -185,7 +199,7 @@ def train(
                 micro_batch_size=config.micro_batch_size,
                 agree=agree,
                 accumulating=accumulating,
-                before=checkpoints.before_update,
+                before=before_update,
             )
             if update.applied and average:
                 average.update(step)
@@ -240,6 +254,7 @@ def train(
                 saved_step = step
         if saved_step != progress.step:
             save(metric)
+        before_update()
         checkpoints.wait()
         return Outcome(
             step=progress.step,

@@ -16,13 +16,13 @@ from torch.optim import Optimizer
 from .background_save import BackgroundSave
 from .checkpoint import Checkpoints
 from .checkpoint_directory import (
-    STATE,
     Restored,
     contents_of,
     restore_checkpoint,
     write_files,
     write_manifest,
 )
+from .checkpoint_json import STATE
 from .distributed import World
 from .files import atomic_directory, named_when_full
 from .shards import Shard, encode_shard, is_cut, shard_names, shard_of

@@ -124,12 +124,12 @@ def read_header(file: BinaryIO) -> Header:
     Raises:
         ValueError: If it is not the header of a safetensors file; the message goes on where its name ends.
     """
-    length = file.read(8)
+    length = _read(file, 8)
     size = int.from_bytes(length, "little")
     if len(length) < 8 or not 2 <= size <= MOST_BYTES:
         msg = f"is no safetensors file: its header would have {size:,} bytes"
         raise ValueError(msg)
-    text = file.read(size)
+    text = _read(file, size)
     if len(text) < size:
         msg = f"ends within its header of {size:,} bytes"
         raise ValueError(msg)
@@ -184,6 +184,15 @@ def read_tensors(file: BinaryIO, header: Header, update: Callable[[Buffer], obje
                 filled += count
             update(chunk)
     return tensors
+
+
+def _read(file: BinaryIO, size: int) -> bytes:
+    """Read so many bytes, or all that are left: a pipe without a buffer gives what there is by now."""
+    pieces = []
+    while size and (piece := file.read(size)):
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
 
 
 def _read_into(file: BinaryIO, view: memoryview) -> int:
