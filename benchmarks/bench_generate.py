@@ -1,6 +1,6 @@
 """Greedy generation side by side with transformers' `generate`: the same weights, the same ids out.
 
-uv run --group peers benchmarks/bench_generate.py [--batch-sizes 1 16] [--num-tokens 128] [--device cuda]
+uv run --group peers benchmarks/bench_generate.py [--batch-sizes 1 16] [--dtype bfloat16] [--device cuda]
 """
 
 import argparse
@@ -55,17 +55,18 @@ def main() -> None:
     parser.add_argument("--num-tokens", type=int, default=128)
     parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="of the weights")
     flags = parser.parse_args()
-    device = torch.device(flags.device)
+    device, dtype = torch.device(flags.device), getattr(torch, flags.dtype)
     print_machine()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {device}, fp32; {SHAPE}")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {device}, {flags.dtype}; {SHAPE}")
 
     torch.manual_seed(0)
     ours = TransformerLM(SHAPE)
     with tempfile.TemporaryDirectory() as directory:
         save_huggingface(ours, directory)
         theirs: Any = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype="auto")
-    ours.to(device), theirs.to(device).eval()
+    ours.to(device, dtype), theirs.to(device, dtype).eval()
     length, num_tokens = flags.prompt_tokens, flags.num_tokens
     greedy_seconds = {}
     for batch_size in flags.batch_sizes:

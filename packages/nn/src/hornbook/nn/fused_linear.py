@@ -31,8 +31,8 @@ def fused_linears(
     """Compute `linears`; its gradient cannot be differentiated again.
 
     Args:
-        x: Any leading axes.
-        weights: Each (out, in).
+        x: As for `linears`; so are the weights.
+        weights: Some.
 
     Example:
         >>> one, two = fused_linears(torch.ones(2, 3), [torch.ones(1, 3), torch.ones(4, 3)])
