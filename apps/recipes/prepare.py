@@ -72,7 +72,7 @@ def prepare(
     data = None
     if entry.exists():
         try:
-            data = open_prepared(entry)
+            data = open_prepared(entry, train_sha256, valid_sha256)
         except (OSError, ValueError) as error:
             say(f"{entry} is damaged and made anew: {error}")
             shutil.rmtree(entry)
@@ -82,7 +82,7 @@ def prepare(
         except OSError:
             if not entry.exists():  # else another run has made the same in the meantime
                 raise
-        data = open_prepared(entry)
+        data = open_prepared(entry, train_sha256, valid_sha256)
     for path, file in ((texts.train, data.train), (texts.valid, data.valid)):
         check_num_tokens(path, file.num_tokens, context_length)
     return data
@@ -108,8 +108,15 @@ def _make(
             check_num_tokens(path, manifest.num_tokens, context_length)
 
 
-def open_prepared(entry: Path) -> PreparedData:
+def open_prepared(
+    entry: Path, train_sha256: str | None = None, valid_sha256: str | None = None
+) -> PreparedData:
     """Open an entry of the cache.
+
+    Args:
+        entry: Its directory.
+        train_sha256: Of the training text that it must have been made from, if that is to be compared.
+        valid_sha256: Of the held-out text.
 
     Raises:
         ValueError: If it is damaged.
@@ -121,9 +128,10 @@ def open_prepared(entry: Path) -> PreparedData:
             entry / name,
             vocab_size=tokenizer.vocab_size,
             tokenizer=tokenizer.fingerprint,
+            text=sha256,
             document_end=END_OF_TEXT,
         )
-        for name in ("train.bin", "valid.bin")
+        for name, sha256 in (("train.bin", train_sha256), ("valid.bin", valid_sha256))
     )
     return PreparedData(entry, tokenizer, train, valid)
 

@@ -144,7 +144,8 @@ def train_experiment(
         )
     if not outcome.finished:
         of = "" if experiment.planned_steps is None else f" of {experiment.planned_steps:,}"
-        say(f"stopped at step {outcome.step:,}{of}, saved in {directory}")
+        saved = f"saved in {directory}" if outcome.step else "nothing is to be saved yet"
+        say(f"stopped at step {outcome.step:,}{of}, {saved}")
         say("to go on, give the same command again")
         return int(max(world.gather_json(stop.exit_code)))  # not every process need have had the signal
     with torch.no_grad(), average.in_place() if average else nullcontext():

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from hornbook.accounting import num_parameters
+from hornbook.trainer import sha256_of_file
 from recipes.download import TINYSTORIES, DownloadRecord
 from recipes.flags import parse_train_flags
 from recipes.run import check_room
@@ -339,6 +340,21 @@ def test_a_damaged_cache_entry_is_made_anew(
         json.loads(text)["val_loss"] for text in (first, (tmp_path / "again" / "results.json").read_text())
     ]
     assert losses[0] == losses[1]
+
+
+def test_a_cache_entry_that_speaks_of_another_text_is_made_anew(
+    tmp_path: Path, texts: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(*arguments(tmp_path, *texts)) == 0
+    (entry,) = (tmp_path / "data" / "cache").iterdir()
+    manifest, digest = entry / "train.bin.json", sha256_of_file(texts[0])
+    before = manifest.read_text()
+    manifest.write_text(before.replace(digest, digest[:-1] + ("0" if digest[-1] != "0" else "1")))
+    assert manifest.read_text() != before
+    capsys.readouterr()
+    assert train(*arguments(tmp_path, *texts, f"--out={tmp_path / 'again'}")) == 0
+    assert f"train.bin: text is {digest[:-1]}" in capsys.readouterr().out
+    assert manifest.read_text() == before
 
 
 def test_two_runs_may_fill_one_cache_at_once(tmp_path: Path, texts: tuple[Path, Path]) -> None:
