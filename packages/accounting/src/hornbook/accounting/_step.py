@@ -41,7 +41,7 @@ def walk(
         node = loss.node
         assert node is not None
         del loss
-        tape.backward(node, tape.new("4"))
+        tape.backward(node, "4")
         end("backward")
         for parameter in model.parameters.values():
             parameter.accumulates = True

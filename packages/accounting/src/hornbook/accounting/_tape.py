@@ -198,10 +198,12 @@ class Tape:
             self._pending[value.node] = self._pending.pop(before.node)
         return value
 
-    def backward(self, node: Node, grad: Storage) -> None:
-        """Run everything backward from one operation and the gradient of its output."""
-        self._pending[node] = grad
-        del grad
+    def backward(self, node: Node, formula: str) -> None:
+        """Run everything backward from one operation and the gradient of its output, of so many bytes.
+
+        It is made here: where torch.compile was used, an argument lives until the call returns.
+        """
+        self._pending[node] = self.new(formula)
         self._run(0)
 
     def checkpoint(self, block: Callable[[Value], Value], x: Value, ahead: str) -> Value:
