@@ -99,9 +99,10 @@ class RotaryEmbedding(Module):
         positions = torch.arange(self.context_length, dtype=torch.float64, device="cpu")
         angles = self.rope_theta**-exponents  # from one position to the next
         if self.scaling is not None:
-            angles *= torch.tensor(
-                [self.scaling.slowed(angle) for angle in angles.tolist()], dtype=torch.float64
-            )
+            # By Python's numbers: tensors without numbers, as a dry run has, can't be asked for theirs.
+            pairs = range(0, self.head_dim, 2)
+            kept = [self.scaling.slowed(self.rope_theta ** (-pair / self.head_dim)) for pair in pairs]
+            angles *= torch.tensor(kept, dtype=torch.float64, device="cpu")
         angles = torch.outer(positions, angles)
         dtype = torch.promote_types(dtype, torch.float32)
         self.register_buffer("cos", angles.cos().to(dtype).to(device), persistent=False)
