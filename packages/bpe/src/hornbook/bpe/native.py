@@ -29,7 +29,7 @@ _OUT_OF_MEMORY = -1
 _MISSING_BYTE = -2
 _NOT_UTF8 = -1000
 _FASTEST = -1  # of the forms of the core that the machine can execute
-_SLACK_BYTES = 16  # encoders write in steps of so many
+_SLACK_BYTES = 16  # ids and sorted words are written in steps of so many
 _FEW_BYTES = 1 << 16  # of text; memory for its ids is there
 
 # Result and arguments. Texts are bytes objects or addresses, arrays and handles are addresses.
@@ -180,7 +180,7 @@ class NativeCounter:
         counters = [self, *others]
         handles = np.array([counter._handle.address for counter in counters], np.uintp)
         most_words, most_bytes = np.sum([counter._size() for counter in counters], axis=0).tolist()
-        packed = _room(most_words, most_bytes)
+        packed = _room(most_words, most_bytes + _SLACK_BYTES)
         addresses = [array.ctypes.data for array in packed]
         num_words = self._library.hb_sorted_words(handles.ctypes.data, len(handles), *addresses)
         num_bytes = packed.ends[num_words - 1] if num_words else 0

@@ -127,23 +127,20 @@ static int64_t take(hb_counter *const *counters, int64_t num_counters, const hb_
     return count;
 }
 
-/* Writes what sorted counters counted together, once; there must be room for what each of them has. Returns the number
- * of words. */
+/* Writes what sorted counters counted together, once; there must be room for what each of them has, and in `data` for
+ * KEY_BYTES more, because short ones are copied as they lie in the key. Returns the number of words. */
 int64_t hb_sorted_words(hb_counter *const *counters, int64_t num_counters, uint8_t *data, int64_t *ends,
                         int64_t *counts) {
     int64_t num_words = 0, end = 0;
     for (const hb_slot *word; (word = first_of(counters, num_counters)); num_words++) {
-        uint8_t short_bytes[KEY_BYTES];
-        const uint8_t *bytes = short_bytes;
         int64_t size = (int64_t)(word->key.high & LONG);
         if (is_long(word)) {
-            bytes = hb_long_bytes(word);
             size = hb_long_size(word);
+            memcpy(data + end, hb_long_bytes(word), (size_t)size);
         } else {
             const hb_key key = {__builtin_bswap64(word->key.low), __builtin_bswap64(word->key.high)};
-            memcpy(short_bytes, &key, KEY_BYTES);
+            memcpy(data + end, &key, KEY_BYTES);
         }
-        memcpy(data + end, bytes, (size_t)size);
         ends[num_words] = end += size;
         counts[num_words] = take(counters, num_counters, word);
     }
