@@ -4,7 +4,8 @@ uv run benchmarks/bench_threads.py [--data DIR] [--repetitions N]  # in packages
 
 Only a machine with nothing else to do shows what two threads gain: each round waits up to a few seconds until
 other programs are quiet, and what they took meanwhile is printed. Warm: a tokenizer that has encoded the text
-before on as many threads, so often that each of them has met nearly all of it. Cold: one that has seen nothing, so each thread learns the pretokens by itself.
+before on as many threads, so often that each has met nearly all of it. Cold: one that has seen nothing, so
+each thread learns the pretokens by itself.
 """
 
 import argparse
