@@ -115,7 +115,13 @@ def reference_logits(config: TransformerConfig, w: Mapping[str, Tensor], token_i
             return x
         pairs = torch.view_as_complex(rearrange(x, "... (pairs two) -> ... pairs two", two=2).contiguous())
         exponents = torch.arange(0, config.head_width, 2, dtype=torch.float64) / config.head_width
-        angles = torch.outer(torch.arange(seq, dtype=torch.float64), config.rope_theta**-exponents)
+        frequencies = config.rope_theta**-exponents
+        if (scaling := config.rope_scaling) is not None:  # as Llama 3.1's authors write it, by wavelengths
+            low, high = scaling.low_freq_factor, scaling.high_freq_factor
+            turns = scaling.original_context_length / (2 * torch.pi / frequencies)
+            smooth = ((turns - low) / (high - low)).clamp(0, 1)
+            frequencies = (1 - smooth) * frequencies / scaling.factor + smooth * frequencies
+        angles = torch.outer(torch.arange(seq, dtype=torch.float64), frequencies)
         return torch.view_as_real(pairs * torch.polar(torch.ones_like(angles), angles)).flatten(-2)
 
     def attention(x: Tensor, name: str) -> Tensor:
