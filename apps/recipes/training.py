@@ -144,7 +144,7 @@ def train_experiment(
         )
     if not outcome.finished:
         of = "" if experiment.planned_steps is None else f" of {experiment.planned_steps:,}"
-        saved = f"saved in {directory}" if outcome.step else "nothing is to be saved yet"
+        saved = f"saved in {directory}" if outcome.step else "there is nothing to save yet"
         say(f"stopped at step {outcome.step:,}{of}, {saved}")
         say("to go on, give the same command again")
         return int(max(world.gather_json(stop.exit_code)))  # not every process need have had the signal

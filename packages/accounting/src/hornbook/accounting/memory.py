@@ -182,7 +182,7 @@ def training_memory(
         >>> from hornbook.accounting import TINYSTORIES
         >>> memory = training_memory(TINYSTORIES, batch_size=32)
         >>> memory.saved_bytes, memory.peak_bytes, memory.peak_phase
-        (1122041856, 1469630976, 'backward')
+        (1121845248, 1469434368, 'backward')
     """
     shape, symbols = step_symbols(shape, batch_size, sequence_length)
     if shape.num_layers > MOST_LAYERS:
