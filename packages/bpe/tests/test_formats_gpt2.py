@@ -190,7 +190,7 @@ def test_loading_notices_every_change(name: str, tmp_path: Path) -> None:
         path.write_bytes(changed)
         with pytest.raises(
             ValueError,
-            match=r"hornbook_bpe|is not the file that was saved|damaged|missing|spelled alike|format_version",
+            match=r"hornbook_bpe|is not the file that was saved|damaged|missing|another token|format_version",
         ):
             Tokenizer.load(tmp_path)
     path.unlink()
@@ -242,6 +242,7 @@ def test_a_directory_of_version_1_loads(tmp_path: Path) -> None:
         ('"<e>": 2', '"<e>": "2"', "the id of '<e>' must be an integer"),
         ('"<e>": 2', '"<e>": 1', "is damaged"),
         ('"<e>": 2', '"": 2', "a special token must be a string that isn't empty"),
+        ('"<e>": 2', '"<x>": 2, "<e>": 2', "'<x>' has id 2, which is that of another token"),
     ],
 )
 def test_metadata_that_was_changed_is_refused(old: str, new: str, message: str, tmp_path: Path) -> None:

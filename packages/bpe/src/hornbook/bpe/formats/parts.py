@@ -62,7 +62,8 @@ class Parts:
         """The same with the vocabulary in order of ids.
 
         Raises:
-            ValueError: If ids have holes, or of two tokens spelled alike the special one isn't the first.
+            ValueError: If ids have holes, two special tokens have one id, or of two tokens spelled alike the
+                special one isn't the first.
         """
         size = len(self.vocab)
         missing = [*islice((token_id for token_id in range(size) if token_id not in self.vocab), 4)]
@@ -75,6 +76,9 @@ class Parts:
         for token_id, token in vocab.items():
             first.setdefault(token, token_id)
         for special, token_id in self.special_tokens.items():
+            if vocab.get(token_id) != special.encode():
+                msg = f"special token {special!r} has id {token_id}, which is that of another token"
+                raise ValueError(msg)
             if first[special.encode()] != token_id:
                 msg = (
                     f"special token {special!r} has id {token_id}, but id {first[special.encode()]} is"
