@@ -12,6 +12,17 @@ from torch import Tensor
 from hornbook.trainer import compile_blocks, compiled
 
 
+def break_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let torch.compile fail as it does where it has no code for the machine."""
+
+    def refuse(_graph: object, _inputs: object) -> object:
+        msg = "no code for this machine"
+        raise NotImplementedError(msg)
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda what, **more: real(what, backend=refuse, **more))
+
+
 def test_a_compiler_that_fails_is_named_once_and_done_without(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -19,12 +30,7 @@ def test_a_compiler_that_fails_is_named_once_and_done_without(
     weight = torch.tensor(2.0, requires_grad=True)
     calls = 0
 
-    def refuse(_graph: object, _inputs: object) -> object:
-        msg = "no code for this machine"
-        raise NotImplementedError(msg)
-
-    real = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda loss, **more: real(loss, backend=refuse, **more))
+    break_compiler(monkeypatch)
 
     def loss(inputs: Tensor, targets: Tensor) -> Tensor:
         nonlocal calls
@@ -45,12 +51,7 @@ def test_a_compiler_that_fails_is_named_once_and_done_without(
 def test_a_block_that_cannot_be_compiled_runs_all_the_same(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(_graph: object, _inputs: object) -> object:
-        msg = "no code for this machine"
-        raise NotImplementedError(msg)
-
-    real = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda forward, **more: real(forward, backend=refuse, **more))
+    break_compiler(monkeypatch)
     block = torch.nn.Linear(2, 2, bias=False)
     expected = block(torch.ones(2))
     compile_blocks([block])
