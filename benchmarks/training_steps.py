@@ -14,9 +14,9 @@ from torch.nn import Module
 from torch.nn.functional import cross_entropy as torch_cross_entropy
 
 from hornbook.nn import TransformerConfig, TransformerLM, cross_entropy, functional, fused_embedding, norm
-from hornbook.nn import attention as attention_module
 from hornbook.nn import embedding as embedding_module
 from hornbook.nn import feed_forward as feed_forward_module
+from hornbook.nn import linear as linear_module
 from hornbook.nn import rope as rope_module
 from hornbook.optim import AdamW, clip_grad_norm_, decay_groups
 
@@ -105,8 +105,7 @@ def _definitions_only() -> Iterator[None]:
         stack.enter_context(patch.object(norm, "fused_rms_norm", norm.rms_norm))
         stack.enter_context(patch.object(feed_forward_module, "fused_gated_silu", functional.gated_silu))
         stack.enter_context(patch.object(rope_module, "complex_turns", lambda *_: None))
-        stack.enter_context(patch.object(attention_module, "fused_linears", functional.linears))
-        stack.enter_context(patch.object(feed_forward_module, "fused_linears", functional.linears))
+        stack.enter_context(patch.object(linear_module, "fused_linears", functional.linears))
         stack.enter_context(patch.object(embedding_module, "fused_rows_of", fused_embedding.rows_of))
         yield
 

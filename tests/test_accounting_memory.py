@@ -274,10 +274,13 @@ def test_the_largest_batch_of_the_xl_shape_fits_and_one_more_does_not(
 ) -> None:
     step, budgets = StepSettings(**how), (80 * 10**9, 80 * 2**30)
     largest = [max_batch_size(GPT2_XL, budget, step) for budget in budgets]
-    # The slices of SwiGLU and AdamW would be millions. Here they are 32 and 16 times as large, for model and
-    # formula: they take 34 MB, one sequence more takes 400. The answer is that of the slices in use, to which
-    # the other tests hold the formula.
-    for slices in ("nn.fused_swiglu.", "accounting._layers._SWIGLU", "optim.adamw.", "accounting._step."):
+    # The slices of SwiGLU, AdamW and the loss would be millions. Here they are 16 to 32 times as large, for
+    # model and formula: they take 34 MB, one sequence more takes 400. The answer is that of the slices in
+    # use, to which the other tests hold the formula.
+    for slices in (
+        *("nn.fused_swiglu.", "accounting._layers._SWIGLU", "optim.adamw.", "accounting._step."),
+        *("nn.fused_loss.", "accounting._model._LOSS"),
+    ):
         monkeypatch.setattr(f"hornbook.{slices}_SLICE", 2**22)
     assert largest == [max_batch_size(GPT2_XL, budget, step) for budget in budgets]
     config, peaks = config_of(GPT2_XL, step.attention), {}

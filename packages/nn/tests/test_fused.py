@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hornbook.nn import RMSNorm, RotaryEmbedding, SwiGLU, TransformerConfig, TransformerLM, norm, rope
-from hornbook.nn import attention as attention_module
 from hornbook.nn import embedding as embedding_module
 from hornbook.nn import feed_forward as feed_forward_module
+from hornbook.nn import linear as linear_module
 from hornbook.nn.functional import gated_silu, linears
 from hornbook.nn.fused_embedding import fused_rows_of, rows_of
 from hornbook.nn.fused_linear import fused_linears
@@ -260,8 +260,7 @@ def test_layers_use_the_fused_forms_where_nothing_is_compiled(monkeypatch: pytes
     for module, name in (
         (norm, "fused_rms_norm"),
         (feed_forward_module, "fused_gated_silu"),
-        (feed_forward_module, "fused_linears"),
-        (attention_module, "fused_linears"),
+        (linear_module, "fused_linears"),
         (embedding_module, "fused_rows_of"),
         (rope, "fused_rotate_pairs"),
     ):

@@ -119,8 +119,9 @@ def linears(
             grads = [tape.new(f"4·{size}") for size in (inputs, *weights)]
         else:
             together = tape.new(_sum(2, outputs))
-            rounded = tape.new(f"2·{inputs}"), tape.new(_sum(2, weights))
-            grad_x = rounded[0] if before == 2 else tape.new(f"4·{inputs}")
+            grad_x, rounded = tape.new(f"2·{inputs}"), tape.new(_sum(2, weights))
+            if before == 4:
+                grad_x = tape.new(f"4·{inputs}")
             grads = [grad_x, *[tape.new(_sum(4, weights))] * len(weights)]
             del together, rounded
         arrived.clear()

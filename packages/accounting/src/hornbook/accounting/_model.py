@@ -23,6 +23,7 @@ from ._tape import Grads, Storage, Value
 from .formulas import size_of_projection, width_of_heads
 
 _STREAM = ("T·d", "T", "d")
+_LOSS_SLICE = 2**18  # logits that become their gradient at a time, in whole rows
 
 
 class FirstValue:
@@ -140,22 +141,18 @@ def chunked_loss(model: Model, x: Value, *, chunk_tokens: int, softcap: bool) ->
     rows = cast(model, x, width, "T·d").storage
     pieces = []
     grad_weight: Storage | None = None
-    logits = slope = exps = slopes = None
+    losses: list[Storage] = []
+    slopes: Storage | None = None
     sizes, tokens_between = _chunks(tape.value("T"), chunk_tokens)
     for index, size in enumerate(sizes):
         if index == 2:
             pieces.append(tape.new(f"{width}·{tokens_between}·d"))
-        numbers, column = f"{size}·V", f"4·{size}"
-        logits = _logits(model, room, numbers, softcap=softcap)
-        if softcap:
-            slope = _slope(model, numbers)
-        counts, shift = tape.new(str(size)), tape.new(column)
-        at_targets = tape.new(column)
-        target_logits = tape.new(column)
-        del at_targets
-        exps = logits  # in place
-        sums, log_sums, losses, factors = (tape.new(column) for _ in range(4))
-        slopes = tape.new(f"2·{numbers}") if model.autocast else exps
+        losses = losses[-1:]  # the last slice's have a name still
+        losses, slopes = _losses_and_slopes(model, room, size, softcap=softcap)
+        joined = tape.new(f"4·{size}")
+        del joined
+        if model.autocast:
+            slopes = tape.new(f"2·{size}·V")
         pieces.append(tape.new(f"{width}·{size}·d"))
         if grad_weight is None:
             grad_weight = tape.new(f"{width}·V·d")
@@ -166,8 +163,7 @@ def chunked_loss(model: Model, x: Value, *, chunk_tokens: int, softcap: bool) ->
             del product
     joined = tape.new(f"{width}·T·d")
     grad_hidden = tape.new("4·T·d") if width == 2 else joined
-    del head, room, rows, pieces, logits, slope, exps, slopes, joined
-    del counts, shift, target_logits, sums, log_sums, losses, factors
+    del head, room, rows, pieces, losses, slopes, joined
     assert grad_weight is not None
     kept = tape.keep(
         "head and loss", gradient_of_the_input=grad_hidden, gradient_of_the_head=grad_weight
@@ -186,6 +182,29 @@ def _chunks(num_tokens: int, chunk_tokens: int) -> tuple[list[int], int]:
     full, rest = divmod(num_tokens, chunk_tokens)
     between = max(0, full - 4)
     return [chunk_tokens] * (full - between) + ([rest] if rest else []), between * chunk_tokens
+
+
+def _losses_and_slopes(
+    model: Model, room: Storage, size: int, *, softcap: bool
+) -> tuple[list[Storage], Storage]:
+    """The losses of a chunk and its gradient; in the room for its logits, unless they are bent or cast."""
+    tape, rows, numbers = model.tape, size, f"{size}·V"
+    if not softcap and not model.autocast:  # slice by slice; this is the last one
+        rows = min(size, max(1, _LOSS_SLICE // tape.value("V")))
+    column = f"4·{rows}"
+    losses = [tape.new(f"4·{size - rows}")]
+    logits = _logits(model, room, numbers, softcap=softcap)
+    slope = _slope(model, numbers) if softcap else None
+    counts, shift = tape.new(str(rows)), tape.new(column)
+    at_targets = tape.new(column)
+    target_logits = tape.new(column)
+    del at_targets
+    sums, log_sums, all_losses, factors = (tape.new(column) for _ in range(4))
+    ones, less_ones = tape.new(column), tape.new(column)
+    del ones, less_ones
+    losses.append(tape.new(column))
+    del slope, counts, shift, target_logits, sums, log_sums, all_losses, factors
+    return losses, logits
 
 
 def _logits(model: Model, room: Storage, numbers: str, *, softcap: bool) -> Storage:

@@ -9,9 +9,7 @@ from ._checks import check_choice, check_head_dim, check_kv_heads, check_positiv
 from .attention_kernels import attention_kernel
 from .cache import LayerCache
 from .config import Attention
-from .functional import linears
-from .fused_linear import fused_linears
-from .linear import Linear
+from .linear import Linear, project
 from .rope import RotaryEmbedding, Rotation
 from .shortcuts import FirstValue
 
@@ -125,8 +123,7 @@ class CausalSelfAttention(Module):
             # torch's kernel would add numbers to the scores, and a mask of ones would hide nothing.
             msg = f"mask must be torch.bool, True where a position may attend to another, got {mask.dtype}"
             raise TypeError(msg)
-        project = linears if torch.compiler.is_compiling() else fused_linears
-        query, key, value = project(x, (self.q_proj.weight, self.k_proj.weight, self.v_proj.weight))
+        query, key, value = project(x, (self.q_proj, self.k_proj, self.v_proj))
         query = split_heads(query, self.num_heads)
         key, value = split_heads(key, self.num_kv_heads), split_heads(value, self.num_kv_heads)
         if self.q_norm is not None:

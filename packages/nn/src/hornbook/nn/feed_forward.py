@@ -7,10 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import Module
 
-from .functional import gated_silu, linears
-from .fused_linear import fused_linears
+from .functional import gated_silu
 from .fused_swiglu import fused_gated_silu
-from .linear import Linear
+from .linear import Linear, project
 
 
 class SwiGLU(Module):
@@ -48,9 +47,8 @@ class SwiGLU(Module):
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """Map the last axis."""
-        compiling = torch.compiler.is_compiling()
-        project, gate = (linears, gated_silu) if compiling else (fused_linears, fused_gated_silu)
-        output: Float[Tensor, "*batch d_model"] = self.w2(gate(*project(x, (self.w1.weight, self.w3.weight))))
+        gate = gated_silu if torch.compiler.is_compiling() else fused_gated_silu
+        output: Float[Tensor, "*batch d_model"] = self.w2(gate(*project(x, (self.w1, self.w3))))
         return output
 
 

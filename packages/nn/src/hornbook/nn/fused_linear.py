@@ -11,6 +11,8 @@ autocast the weights have to be rounded to half precision; they are so side by s
 
 and x is rounded once, not once a map: three maps and their gradients are 8 operations in place of 23. The sum
 in dx is rounded once, too.
+
+Of x and of weights that need no gradient there is no product, and nothing is kept for it.
 """
 
 from collections.abc import Sequence
@@ -48,31 +50,47 @@ def fused_linears(
 class _Linears(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+        wants_x, *wants = ctx.needs_input_grad
         dtype = autocast_dtype(x)
-        ctx.sizes = None if dtype is None else [len(weight) for weight in weights]
+        ctx.rounded_from = None if dtype is None else (x.dtype, weights[0].dtype)
         if dtype is None:
-            ctx.save_for_backward(x, *weights)
-            return linears(x, weights)
-        ctx.dtypes = x.dtype, weights[0].dtype
-        joint = weights[0].new_empty(sum(ctx.sizes), x.shape[-1], dtype=dtype)
-        torch._foreach_copy_(torch.split(joint, ctx.sizes), weights)
-        x = x.to(dtype)
-        ctx.save_for_backward(x, joint)
-        return torch.split(x @ joint.T, ctx.sizes, -1)
+            outputs, matrices = linears(x, weights), list(weights)
+        else:
+            sizes = [len(weight) for weight in weights]
+            joint = weights[0].new_empty(sum(sizes), x.shape[-1], dtype=dtype)
+            torch._foreach_copy_(torch.split(joint, sizes), weights)
+            x = x.to(dtype)
+            outputs, matrices = torch.split(x @ joint.T, sizes, -1), [joint]
+        ctx.save_for_backward(x if any(wants) else None, *(matrices if wants_x else []))
+        return outputs
 
     @staticmethod
     @first_order
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, *weights = ctx.saved_tensors
-        if ctx.sizes is not None:
-            grads = (torch.cat(grads, -1),)
-        rows, *slopes = (tensor.reshape(-1, tensor.shape[-1]) for tensor in (x, *grads))
-        grad_x = slopes[0] @ weights[0]
-        for slope, weight in zip(slopes[1:], weights[1:], strict=True):
-            torch.addmm(grad_x, slope, weight, out=grad_x)
-        grad_weights = [slope.T @ rows for slope in slopes]
-        grad_x = grad_x.view(x.shape)
-        if ctx.sizes is None:
-            return grad_x, *grad_weights
-        wide, accurate = ctx.dtypes
-        return grad_x.to(wide), *grad_weights[0].to(accurate).split(ctx.sizes)
+        x, *matrices = ctx.saved_tensors
+        wants_x, *wants = ctx.needs_input_grad
+        wanted = [grad for grad, want in zip(grads, wants, strict=True) if want]
+        sizes = [grad.shape[-1] for grad in wanted]
+        if ctx.rounded_from is not None:
+            together = [torch.cat(grads, -1)] if wants_x or all(wants) else []
+            wanted = together if all(wants) else [torch.cat(wanted, -1)] if wanted else []
+            grads = tuple(together)
+        grad_x = _sum_of_products(grads, matrices) if wants_x else None
+        found = [_rows(grad).T @ _rows(x) for grad in wanted]
+        if ctx.rounded_from is not None:
+            wide, accurate = ctx.rounded_from
+            grad_x = None if grad_x is None else grad_x.to(wide)
+            found = [part for both in found for part in torch.split(both.to(accurate), sizes)]
+        grad_weights = iter(found)
+        return grad_x, *(next(grad_weights) if want else None for want in wants)
+
+
+def _rows(x: Tensor) -> Tensor:
+    return x.reshape(-1, x.shape[-1])
+
+
+def _sum_of_products(slopes: Sequence[Tensor], matrices: Sequence[Tensor]) -> Tensor:
+    total = _rows(slopes[0]) @ matrices[0]
+    for slope, matrix in zip(slopes[1:], matrices[1:], strict=True):
+        torch.addmm(total, _rows(slope), matrix, out=total)
+    return total.view(*slopes[0].shape[:-1], -1)

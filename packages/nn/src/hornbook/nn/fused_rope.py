@@ -18,10 +18,10 @@ from torch import Tensor
 
 
 class Turns(NamedTuple):
-    """cos + i sin of some angles, and of their negatives: there and back."""
+    """cos + i sin of some angles, and of their negatives: there and, if it was made for gradients, back."""
 
     there: Complex[Tensor, "... seq pairs"]
-    back: Complex[Tensor, "... seq pairs"]
+    back: Complex[Tensor, "... seq pairs"] | None
 
 
 def complex_turns(cos: Float[Tensor, "... seq pairs"], sin: Float[Tensor, "... seq pairs"]) -> Turns:
@@ -31,7 +31,7 @@ def complex_turns(cos: Float[Tensor, "... seq pairs"], sin: Float[Tensor, "... s
         cos: Of the angles.
         sin: Of the angles.
     """
-    return Turns(torch.complex(cos, sin), torch.complex(cos, -sin))
+    return Turns(torch.complex(cos, sin), torch.complex(cos, -sin) if torch.is_grad_enabled() else None)
 
 
 def fused_rotate_pairs(
@@ -48,7 +48,10 @@ def fused_rotate_pairs(
         tensor([[-4.,  3.]])
     """
     wide = x.to(turns.there.real.dtype)
-    rotated: Tensor = _Rotation.apply(wide, *turns) if torch.is_grad_enabled() else _turn(wide, turns.there)
+    if not torch.is_grad_enabled():
+        return _turn(wide, turns.there).to(x.dtype)
+    back = turns.there.conj_physical() if turns.back is None else turns.back
+    rotated: Tensor = _Rotation.apply(wide, turns.there, back)
     return rotated.to(x.dtype)
 
 

@@ -16,8 +16,8 @@ from .config import TransformerConfig
 from .embedding import Embedding
 from .feed_forward import MLP, SwiGLU
 from .functional import silu, softcap, squared_relu
-from .linear import Linear
-from .loss import Reduction, linear_cross_entropy
+from .linear import Linear, only_multiplies
+from .loss import Reduction, cross_entropy, linear_cross_entropy
 from .norm import Identity, RMSNorm
 from .rope import RotaryEmbedding
 from .shortcuts import FirstValue, LearnedMix
@@ -201,6 +201,8 @@ class TransformerLM(Module):
     ) -> Float[Tensor, "..."]:
         """Compute `cross_entropy` of the logits, in nats, but never hold all logits: `linear_cross_entropy`.
 
+        A head that was replaced, or has hooks, is called, and then all logits are there at once.
+
         Args:
             token_ids: Up to `context_length` ids each.
             targets: The id that follows each.
@@ -215,15 +217,17 @@ class TransformerLM(Module):
             TypeError: If `chunk_size` is not an int.
             ValueError: As for a call and for `linear_cross_entropy`.
         """
+        hidden = self.hidden(token_ids, positions, mask=mask)
+        options: Any = {"reduction": reduction, "ignore_index": ignore_index, "z_loss": z_loss}
+        if not only_multiplies(self.lm_head):
+            return cross_entropy(self._logits(hidden), targets, **options)
         return linear_cross_entropy(
-            self.hidden(token_ids, positions, mask=mask),
+            hidden,
             self.lm_head.weight,
             targets,
-            reduction=reduction,
-            ignore_index=ignore_index,
-            z_loss=z_loss,
             logit_softcap=self.config.logit_softcap,
             chunk_size=chunk_size,
+            **options,
         )
 
     def _logits(self, hidden: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
