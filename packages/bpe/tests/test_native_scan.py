@@ -5,6 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hornbook.bpe import native
+from hornbook.bpe.counting import PureCounter
+from hornbook.bpe.special import SpecialTokens
 from native_parts import FORMS, GPT2, LIBRARY, TEXTS, scan
 
 
@@ -24,6 +27,28 @@ def test_scanners_find_a_pretoken_wherever_a_block_ends(form: int, piece: str) -
         ends = scan(text, form)
         assert ends is not None
         assert ends.tolist() == GPT2.spans(text).tolist(), text
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("end", ["", " ", "\n ", "'", "'l", "x'r", "é", "日"])
+def test_scanners_look_no_further_than_the_end_of_a_text_that_others_follow_in_memory(
+    form: int, end: str
+) -> None:
+    # What follows would be a contraction with what is before, or the rest of a word, a number or white space.
+    specials = SpecialTokens(dict.fromkeys(["s>", "l>", "e>", "1>", " >"], 0))
+    for size in range(140):
+        documents = [("ab c" * 35)[:size] + end + special for special in specials.ids]
+        text = "".join(documents).encode()
+        ours = native.NativeCounter(LIBRARY, GPT2, specials, form)
+        theirs = PureCounter(GPT2, specials)
+        ours.add_text(text)
+        theirs.add_text(text)
+        ours.sort()
+        theirs.sort()
+        found, wanted = ours.sorted_result([]), theirs.sorted_result([])
+        assert found.data.tobytes() == wanted.data.tobytes(), text
+        assert found.ends.tolist() == wanted.ends.tolist()
+        assert found.counts.tolist() == wanted.counts.tolist()
 
 
 def test_scanners_agree_on_every_character_between_two_others() -> None:

@@ -128,15 +128,14 @@ static int32_t add_batch(hb_counter *counter, const uint8_t *const *starts, int6
     return 0;
 }
 
-/* HB_NOT_UTF8: something was counted, but not all. */
 int32_t hb_count_text(hb_counter *counter, const hb_specials *specials, const uint8_t *text, int64_t size) {
     const uint8_t *starts[HB_BATCH_ROOM];
     const uint8_t *at = text, *const end = text + size;
+    if (counter->validate(at, end) < end) return HB_NOT_UTF8;
     while (at < end) {
         const hb_special special = hb_next_special(specials, at, end);
-        if (counter->validate(at, special.start) < special.start) return HB_NOT_UTF8;
         while (at < special.start) {
-            const int64_t num_found = counter->scan(at, special.start, starts);
+            const int64_t num_found = counter->scan(at, special.start, end, starts);
             if (count_batch(counter, starts, num_found, end)) return HB_OUT_OF_MEMORY;
             hb_prefetch_text(at, starts[num_found], end);
             at = starts[num_found];

@@ -215,7 +215,7 @@ int64_t hb_encode_text(hb_encoder *encoder, const hb_specials *specials, const i
         if (encoder->validate(at, special.start) < special.start) return HB_NOT_UTF8;
         while (at < special.start) {
             if (make_room(encoder)) return HB_OUT_OF_MEMORY;
-            const int64_t num_found = encoder->scan(at, special.start, starts);
+            const int64_t num_found = encoder->scan(at, special.start, end, starts);
             const int64_t num_bytes = encode_batch(encoder, starts, num_found, end, out);
             if (num_bytes < 0) return num_bytes;
             out += num_bytes;

@@ -76,9 +76,16 @@ static inline uint64_t continuations(const hb_masks *masks, uint64_t others) {
            masks->blanks << 1; /* after a blank: it is the one before the run */
 }
 
+/* The masks of the first `size` of 64 bytes, and blanks after them: white space before goes on, as the pattern sees it. */
+static inline hb_masks masks_before(int size, hb_masks masks) {
+    const uint64_t before = (UINT64_C(1) << size) - 1;
+    return (hb_masks){masks.letters & before, masks.digits & before,      masks.blanks | ~before,
+                      masks.spaces | ~before, masks.apostrophes & before, masks.high & before};
+}
+
 /* Where pretokens start among 64 bytes of ASCII, of which the first and the last are only there to be looked at: the
- * bits 1 to *last of the result. `is_start` says whether one starts with the first byte. */
-static inline uint64_t ascii_starts(const uint8_t *at, const hb_masks *masks, int is_start, int *last) {
+ * bits 1 to *last of the result. The text has `size` of them. `is_start` says whether one starts with the first byte. */
+static inline uint64_t ascii_starts(const uint8_t *at, const hb_masks *masks, int size, int is_start, int *last) {
     const uint64_t letters = masks->letters, digits = masks->digits, spaces = masks->spaces;
     uint64_t starts = ~spaces & ~continuations(masks, ~(letters | digits | spaces));
     starts |= spaces & (~(spaces << 1) | ~(spaces >> 1)); /* first of white space, and the last, left behind */
@@ -89,11 +96,12 @@ static inline uint64_t ascii_starts(const uint8_t *at, const hb_masks *masks, in
             *last = index - 1;
             break;
         }
-        const int size = contraction_size(at + index, at + 64);
-        if (!size) continue;
+        const int contracted = contraction_size(at + index, at + size);
+        if (!contracted) continue;
         starts &= ~(UINT64_C(1) << (index + 1));
-        starts |= UINT64_C(1) << (index + size);
+        starts |= UINT64_C(1) << (index + contracted);
     }
+    if (size < 64) starts &= (UINT64_C(1) << size) - 1;
     return starts & ((UINT64_C(2) << *last) - 2);
 }
 
@@ -200,7 +208,7 @@ int64_t hb_scan(const uint8_t *text, int64_t size, int64_t *ends, int32_t simd) 
     const uint8_t *at = text, *const end = text + size;
     int64_t num_pretokens = 0;
     while (at < end) {
-        const int64_t num_found = scan(at, end, starts);
+        const int64_t num_found = scan(at, end, end, starts);
         for (int64_t i = 1; i <= num_found; i++) ends[num_pretokens++] = starts[i] - text;
         at = starts[num_found];
     }

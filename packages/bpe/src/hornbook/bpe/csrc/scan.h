@@ -9,8 +9,8 @@ enum { HB_BATCH = 256, HB_BATCH_ROOM = HB_BATCH + 72 };
 
 /* Where the pretokens of [at, end) start, into starts[0 .. n - 1]; n is returned. starts[n] is where it stopped:
  * `end`, or where the next batch begins. `end` must be the end of the text or the start of a special token,
- * because the pattern looks ahead. Needs at < end. */
-typedef int64_t hb_scanner(const uint8_t *at, const uint8_t *end, const uint8_t **starts);
+ * because the pattern looks ahead. Needs at < end. Memory can be read up to `readable`, which is not before `end`. */
+typedef int64_t hb_scanner(const uint8_t *at, const uint8_t *end, const uint8_t *readable, const uint8_t **starts);
 
 /* The same for pretokens found elsewhere, `num_words` of them one after another in `data`: where those from number
  * `first` on start, as many as a batch takes. */

@@ -3,7 +3,8 @@
  * HB_SCANNER names the function, HB_TARGET says for which machine it is compiled. HB_MASKS makes the masks and
  * HB_WRITE_PLACES turns one into addresses; without them it goes character by character.
  */
-HB_TARGET static int64_t HB_SCANNER(const uint8_t *at, const uint8_t *end, const uint8_t **starts) {
+HB_TARGET static int64_t HB_SCANNER(const uint8_t *at, const uint8_t *end, const uint8_t *readable,
+                                    const uint8_t **starts) {
     const uint8_t **next = starts, **const full = starts + HB_BATCH;
     while (at < end && next < full) {
 #ifdef HB_MASKS
@@ -14,10 +15,23 @@ HB_TARGET static int64_t HB_SCANNER(const uint8_t *at, const uint8_t *end, const
             const hb_masks masks = hb_opaque_masks(HB_MASKS(block));
             if (masks.high) break;
             int last;
-            const uint64_t found = ascii_starts(block, &masks, block == first, &last);
+            const uint64_t found = ascii_starts(block, &masks, 64, block == first, &last);
             HB_WRITE_PLACES(next, block, found, __builtin_popcountll(found));
             next += __builtin_popcountll(found);
             block += last;
+        }
+        /* The end of a text that others follow in memory. */
+        if (end - block < 64 && readable - block >= 64 && next < full) {
+            const int size = (int)(end - block);
+            const hb_masks masks = masks_before(size, hb_opaque_masks(HB_MASKS(block)));
+            int last;
+            const uint64_t found = ascii_starts(block, &masks, size, block == first, &last);
+            if (!masks.high && last >= size - 1) {
+                HB_WRITE_PLACES(next, block, found, __builtin_popcountll(found));
+                next += __builtin_popcountll(found);
+                at = end;
+                continue;
+            }
         }
         at = *--next; /* where the pretoken of the last start ends isn't known yet: it is left for later */
         if (at > first) continue;

@@ -92,22 +92,25 @@ HB_FOR_AVX512 static inline hb_masks hb_masks_avx512(const uint8_t *at) {
 #undef HB_BETWEEN_64
 }
 
-/* hb_write_places with AVX-512: the numbers of the bits that are set, then sixteen addresses a step. */
+/* hb_write_places with AVX-512: the numbers of the bits that are set, then 24 addresses a step, because
+ * a third of all blocks have more than 16. */
 HB_FOR_AVX512 static inline void hb_write_places_avx512(const uint8_t **places, const uint8_t *from, uint64_t mask,
                                                     int64_t num_places) {
     static const uint8_t numbers[64] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
                                         16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
                                         32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47,
                                         48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
-    uint8_t set[64];
-    _mm512_storeu_si512(set, _mm512_maskz_compress_epi8(mask, _mm512_loadu_si512(numbers)));
+    __m512i set = _mm512_maskz_compress_epi8(mask, _mm512_loadu_si512(numbers));
     const __m512i base = _mm512_set1_epi64((int64_t)(uintptr_t)from);
     int64_t i = 0;
     do {
-        for (int64_t last = i + HB_PLACES; i < last; i += 8) {
-            const __m512i offsets = _mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)(set + i)));
-            _mm512_storeu_si512(places + i, _mm512_add_epi64(base, offsets));
-        }
+        const __m128i first = _mm512_castsi512_si128(set);
+        _mm512_storeu_si512(places + i, _mm512_add_epi64(base, _mm512_cvtepu8_epi64(first)));
+        _mm512_storeu_si512(places + i + 8, _mm512_add_epi64(base, _mm512_cvtepu8_epi64(_mm_bsrli_si128(first, 8))));
+        const __m128i third = _mm512_extracti32x4_epi32(set, 1);
+        _mm512_storeu_si512(places + i + 16, _mm512_add_epi64(base, _mm512_cvtepu8_epi64(third)));
+        set = _mm512_alignr_epi64(_mm512_setzero_si512(), set, 3);
+        i += 24;
     } while (i < num_places);
 }
 

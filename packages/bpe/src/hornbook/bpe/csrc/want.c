@@ -4,6 +4,8 @@
 #include "machine.h"
 #include "simd.h"
 
+enum { NEAR_SLOTS = 1 << 16 }; /* 2 MB: they stay in the second cache, and sending for them costs more than it brings */
+
 static void want(const hb_table *table, const uint8_t *const *starts, int64_t num_pretokens, const uint8_t *readable,
                  hb_wanted *wanted) {
     /* Copies, because the compiler can't know that writing to `wanted` leaves the table as it is. */
@@ -55,6 +57,7 @@ HB_FOR_AVX512 static void want_avx512(const hb_table *table, const uint8_t *cons
     const __m512i shift = _mm512_set1_epi64(table->shift - 5), whole_slots = _mm512_set1_epi64(-(INT64_C(1) << 5));
     const __m512i slots = _mm512_set1_epi64((int64_t)(uintptr_t)table->slots);
     const __m512i lows = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), highs = _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15);
+    const int are_far = table->num_slots > NEAR_SLOTS;
     for (int64_t next = 0; next < num_pretokens; next += 8) {
         const int64_t i = next < num_pretokens - 8 ? next : num_pretokens - 8;
         const __m512i sizes = _mm512_sub_epi64(_mm512_loadu_si512(starts + i + 1), _mm512_loadu_si512(starts + i));
@@ -75,7 +78,8 @@ HB_FOR_AVX512 static void want_avx512(const hb_table *table, const uint8_t *cons
             wanted->keys[n] = hb_key_of(starts[n], starts[n + 1] - starts[n], readable, table->hash_key);
             wanted->slots[n] = hb_first_slot(table, wanted->keys[n]);
         }
-        for (int n = 0; n < 8; n++) __builtin_prefetch(wanted->slots[i + n]);
+        if (are_far)
+            for (int n = 0; n < 8; n++) __builtin_prefetch(wanted->slots[i + n]);
     }
     _mm256_zeroupper(); /* what follows is compiled without AVX, and slow while the registers are in use */
 }
