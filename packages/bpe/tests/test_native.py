@@ -57,6 +57,22 @@ def test_ids_are_those_of_pure_python(seed: int, dtype: type) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_new_pretokens_of_all_sizes_are_merged_side_by_side(form: int) -> None:
+    merges, ids = random_merges(5, 400, b"abcde")
+    byte_ids = {value: ids[bytes([value])] for value in range(256)}
+    kind = np.dtype(np.uint16)
+    ours = native.NativeEncoder(
+        LIBRARY, native.native_merges(LIBRARY, byte_ids, merges), GPT2, kind, 1 << 14, form
+    )
+    draw = random.Random(5)
+    sizes = [*range(1, 70)] * 20
+    draw.shuffle(sizes)
+    text = " ".join("".join(draw.choices("abcde", k=size)) for size in sizes).encode()
+    theirs = PureEncoder(byte_ids, merges, GPT2, kind, 1 << 14).encode(text, NO_SPECIALS)
+    assert np.array_equal(ours.encode(text, NO_SPECIALS), theirs)
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("pattern", [GPT2, CL100K], ids=lambda pattern: pattern.name)
 @given(text=TEXTS)
 def test_ids_of_any_text_are_those_of_pure_python(form: int, pattern: Pattern, text: str) -> None:

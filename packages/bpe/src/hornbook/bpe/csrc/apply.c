@@ -1,17 +1,14 @@
-/* Applies merges to a pretoken: again and again, of all neighbours that have a merge, joins those of the earliest,
- * the leftmost first (Sennrich et al. 2016).
- *
- * Short pretokens are most of what there is: the ranks of all neighbours lie in an array, whose least is looked
- * for again and again. Long ones queue their places by rank, so that time is linear; only if the
- * merges are out of order, which no learned ones are, a heap holds each place.
+/* The merges of a tokenizer as a table of pairs. To apply them to a pretoken is, again and again, to join of all
+ * neighbours that have a merge those of the earliest, the leftmost first (Sennrich et al. 2016): see apply_short.c for
+ * most pretokens, and apply_long.c.
  */
 #include "apply.h"
 
 #include <stdlib.h>
 
 enum {
-    SHORT_SIZE = 64,
-    PLACE_BITS = 7, /* of a place in a short pretoken: rank and place share 31 bits */
+    MOST_MOVES = 500, /* of pairs in the table, to make room for one */
+    MOST_TABLES = 8,  /* that are tried: few sets of merges need a second one */
 };
 
 /* Whether no merge makes a token that an earlier one uses; HB_OUT_OF_MEMORY. */
@@ -30,31 +27,56 @@ static int are_ordered(const int32_t *pairs, const int32_t *products, int64_t nu
     return is_ordered;
 }
 
+/* Puts a pair into one of its two slots; what stands there moves to its other one, and so on. Returns whether all have
+ * a place. */
+static int put(hb_merges *merges, uint64_t pair, int64_t rank) {
+    uint64_t item = pair << HB_RANK_BITS | (uint64_t)rank, at = hb_pair_slot(merges, pair, 0);
+    for (int num_moves = 0; num_moves < MOST_MOVES; num_moves++) {
+        const uint64_t moved = merges->slots[at];
+        merges->slots[at] = item;
+        if (moved == HB_EMPTY) return 1;
+        item = moved;
+        const uint64_t first = hb_pair_slot(merges, item >> HB_RANK_BITS, 0);
+        at = at == first ? hb_pair_slot(merges, item >> HB_RANK_BITS, 1) : first;
+    }
+    return 0;
+}
+
+/* Makes the table of all merges: at most two fifths of the slots are used, because with half of them some sets of pairs
+ * find no places. Those that find none get twice as many slots and other hashes. */
+static int32_t fill(hb_merges *merges, const int32_t *pairs) {
+    int num_bits = 7;
+    while (merges->num_merges * 5 > INT64_C(2) << num_bits) num_bits++;
+    uint64_t multiplier = 1;
+    for (int num_tables = 0; num_tables < MOST_TABLES; num_tables++, num_bits++) {
+        const size_t num_bytes = sizeof(uint64_t) << num_bits;
+        free(merges->slots);
+        merges->slots = malloc(num_bytes);
+        if (!merges->slots) return HB_OUT_OF_MEMORY;
+        memset(merges->slots, 0xFF, num_bytes);
+        merges->shift = 64 - num_bits;
+        for (int side = 0; side < 2; side++) merges->multipliers[side] = multiplier *= UINT64_C(0x9E3779B97F4A7C15);
+        int64_t rank = 0;
+        while (rank < merges->num_merges && put(merges, hb_pair(pairs[2 * rank], pairs[2 * rank + 1]), rank)) rank++;
+        if (rank == merges->num_merges) return 0;
+    }
+    return HB_OUT_OF_MEMORY;
+}
+
 /* Pairs of ids and the id of each product, by rank; no pair twice. NULL: out of memory. */
 hb_merges *hb_merges_new(const int32_t *byte_ids, const int32_t *pairs, const int32_t *products,
                          int64_t num_merges) {
     hb_merges *merges = calloc(1, sizeof *merges);
     if (!merges) return NULL;
     merges->num_merges = num_merges;
-    merges->num_buckets = 64;
-    while (2 * merges->num_buckets < (uint64_t)num_merges) merges->num_buckets *= 2;
-    const size_t num_bytes = sizeof(uint64_t) * HB_BUCKET * merges->num_buckets;
-    merges->slots = malloc(num_bytes);
     merges->products = malloc(sizeof(int32_t) * (size_t)(num_merges + 1));
     merges->is_ordered = are_ordered(pairs, products, num_merges);
-    if (!merges->slots || !merges->products || merges->is_ordered < 0) {
+    if (!merges->products || merges->is_ordered < 0 || fill(merges, pairs)) {
         hb_merges_free(merges);
         return NULL;
     }
-    memset(merges->slots, 0xFF, num_bytes);
     memcpy(merges->byte_ids, byte_ids, sizeof merges->byte_ids);
     if (num_merges) memcpy(merges->products, products, sizeof(int32_t) * (size_t)num_merges);
-    for (int64_t rank = 0; rank < num_merges; rank++) {
-        const uint64_t key = hb_pair_key(pairs[2 * rank], pairs[2 * rank + 1]);
-        uint64_t at = HB_BUCKET * hb_first_bucket(merges, key);
-        while (merges->slots[at] != HB_EMPTY) at = (at + 1) & (HB_BUCKET * merges->num_buckets - 1);
-        merges->slots[at] = key | (uint64_t)rank;
-    }
     for (int left = 0; left < 256; left++)
         for (int right = 0; right < 256; right++)
             merges->byte_ranks[left << 8 | right] = byte_ids[left] < 0 || byte_ids[right] < 0
@@ -70,85 +92,7 @@ void hb_merges_free(hb_merges *merges) {
     free(merges);
 }
 
-/* HB_MISSING_BYTE - b for the first byte b that has no id. */
-static HB_NOINLINE int64_t missing_byte(const hb_merges *merges, const uint8_t *bytes) {
+int64_t hb_missing_byte(const hb_merges *merges, const uint8_t *bytes) {
     while (merges->byte_ids[*bytes] >= 0) bytes++;
     return HB_MISSING_BYTE - *bytes;
-}
-
-/* Places stay where they are; those of tokens that went into another are skipped by `after` and `before`. */
-static int64_t apply_short(const hb_merges *merges, int32_t *ids, const uint8_t *bytes, int size) {
-    int32_t keys[SHORT_SIZE + 8]; /* rank << PLACE_BITS | place of each pair, by its first place */
-    uint8_t after[SHORT_SIZE + 1], before[SHORT_SIZE + 1];
-    const int padded = (size + 1) & ~1;
-    int32_t all = 0;
-    for (int i = 0; i < size; i++) {
-        all |= ids[i] = merges->byte_ids[bytes[i]];
-        after[i] = (uint8_t)(i + 1);
-        before[i] = (uint8_t)(i - 1);
-    }
-    if (all < 0) return missing_byte(merges, bytes);
-    for (int i = 0; i < size - 1; i++) {
-        const int32_t rank = merges->byte_ranks[bytes[i] << 8 | bytes[i + 1]];
-        keys[i] = rank == HB_NO_RANK ? HB_NO_RANK : rank << PLACE_BITS | i;
-    }
-    for (int i = size - 1; i < padded; i++) keys[i] = HB_NO_RANK;
-
-    int num_ids = size;
-    for (;;) {
-        /* One by one: as vectors they would be read while some of them were just written, which stalls. */
-        int32_t least = HB_NO_RANK, other = HB_NO_RANK;
-        for (int i = 0; i < padded; i += 2) {
-            int32_t a = keys[i], b = keys[i + 1];
-            __asm__("" : "+r"(a), "+r"(b));
-            least = a < least ? a : least;
-            other = b < other ? b : other;
-        }
-        least = least < other ? least : other;
-        if (least == HB_NO_RANK) break;
-        const int at = least & ((1 << PLACE_BITS) - 1), gone = after[at], next = after[gone];
-        ids[at] = merges->products[least >> PLACE_BITS];
-        keys[gone] = keys[at] = HB_NO_RANK;
-        after[at] = (uint8_t)next;
-        num_ids--;
-        if (next < size) {
-            before[next] = (uint8_t)at;
-            const int32_t rank = hb_rank_of(merges, ids[at], ids[next]);
-            if (rank != HB_NO_RANK) keys[at] = rank << PLACE_BITS | at;
-        }
-        if (at > 0) {
-            const int previous = before[at];
-            const int32_t rank = hb_rank_of(merges, ids[previous], ids[at]);
-            keys[previous] = rank == HB_NO_RANK ? HB_NO_RANK : rank << PLACE_BITS | previous;
-        }
-    }
-    for (int i = 0, at = 0; i < num_ids; i++, at = after[at]) ids[i] = ids[at];
-    return num_ids;
-}
-
-void hb_scratch_free(hb_scratch *scratch) {
-    free(scratch->ids);
-    hb_queue_free(scratch->queue);
-    *scratch = (hb_scratch){NULL, 0, NULL};
-}
-
-static int32_t reserve(hb_scratch *scratch, int64_t size) {
-    if (size <= scratch->size) return 0;
-    free(scratch->ids);
-    scratch->size = 0;
-    scratch->ids = malloc(sizeof(int32_t) * (size_t)size);
-    if (!scratch->ids) return HB_OUT_OF_MEMORY;
-    scratch->size = size;
-    return 0;
-}
-
-int64_t hb_apply(const hb_merges *merges, hb_scratch *scratch, const uint8_t *bytes, int64_t size) {
-    if (size > INT32_MAX - 1) return HB_OUT_OF_MEMORY; /* places are of 32 bits; it would take 60 GB */
-    if (reserve(scratch, size < SHORT_SIZE ? SHORT_SIZE : size)) return HB_OUT_OF_MEMORY;
-    if (size <= SHORT_SIZE) return apply_short(merges, scratch->ids, bytes, (int)size);
-    for (int64_t i = 0; i < size; i++)
-        if (merges->byte_ids[bytes[i]] < 0) return missing_byte(merges, bytes);
-    const int64_t num_ids = hb_apply_long(merges, scratch, bytes, (int32_t)size);
-    if (num_ids < 0) hb_scratch_free(scratch); /* what it left in the queue is nobody's */
-    return num_ids;
 }

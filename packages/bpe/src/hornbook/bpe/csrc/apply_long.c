@@ -1,4 +1,5 @@
-/* Applies merges to a long pretoken: its places wait in a queue, by the rank of the pair that starts there. */
+/* Applies merges to a long pretoken: its places wait in a queue, by the rank of the pair that starts there. So time is
+ * linear; only if the merges are out of order, which no learned ones are, a heap holds each place. */
 #include "apply.h"
 #include "pages.h"
 
@@ -232,7 +233,7 @@ static int64_t apply_stretch(const hb_merges *merges, struct hb_queue *queue, co
  * every pair of neighbours stands in one of the two stretches. */
 enum { STRETCH = 1 << 14, TOKENS_AGAIN = 16 };
 
-int64_t hb_apply_long(const hb_merges *merges, hb_scratch *scratch, const uint8_t *bytes, int32_t size) {
+static int64_t apply_stretches(const hb_merges *merges, hb_scratch *scratch, const uint8_t *bytes, int32_t size) {
     if (!scratch->queue && !(scratch->queue = queue_new(merges))) return HB_OUT_OF_MEMORY;
     struct hb_queue *const queue = scratch->queue;
     int32_t stretch = merges->is_ordered ? STRETCH : size, place = 0;
@@ -256,4 +257,30 @@ int64_t hb_apply_long(const hb_merges *merges, hb_scratch *scratch, const uint8_
         expected = scratch->ids[num_ids];
         place += at;
     }
+}
+
+void hb_scratch_free(hb_scratch *scratch) {
+    free(scratch->ids);
+    hb_queue_free(scratch->queue);
+    *scratch = (hb_scratch){NULL, 0, NULL};
+}
+
+static int32_t reserve(hb_scratch *scratch, int64_t size) {
+    if (size <= scratch->size) return 0;
+    free(scratch->ids);
+    scratch->size = 0;
+    scratch->ids = malloc(sizeof(int32_t) * (size_t)size);
+    if (!scratch->ids) return HB_OUT_OF_MEMORY;
+    scratch->size = size;
+    return 0;
+}
+
+int64_t hb_apply_long(const hb_merges *merges, hb_scratch *scratch, const uint8_t *bytes, int64_t size) {
+    if (size > INT32_MAX - 1) return HB_OUT_OF_MEMORY; /* places are of 32 bits; it would take 60 GB */
+    if (reserve(scratch, size)) return HB_OUT_OF_MEMORY;
+    for (int64_t i = 0; i < size; i++)
+        if (merges->byte_ids[bytes[i]] < 0) return hb_missing_byte(merges, bytes);
+    const int64_t num_ids = apply_stretches(merges, scratch, bytes, (int32_t)size);
+    if (num_ids < 0) hb_scratch_free(scratch); /* what it left in the queue is nobody's */
+    return num_ids;
 }

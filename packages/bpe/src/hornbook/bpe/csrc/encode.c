@@ -31,10 +31,12 @@ struct hb_encoder {
     hb_scratch scratch;
     hb_scanner *scan;
     hb_wanter *want;
-    uint8_t *(*copy_found)(const hb_wanted *, int64_t *, int64_t, uint8_t *);
+    /* Ids of a batch whose slots were sent for; returns their bytes, or an error. */
+    int64_t (*encode)(hb_encoder *, const hb_wanted *, const uint8_t *const *, int64_t, uint8_t *);
     hb_validator *validate;
     int32_t store_is_full;
     int32_t id_bytes; /* 2 or 4 */
+    int32_t simd;     /* which form of the core: see machine.h */
 };
 
 void hb_encoder_free(hb_encoder *encoder) {
@@ -91,75 +93,140 @@ static inline uint8_t *copy_inline(const hb_slot *slot, uint8_t *out) {
     return out + (slot->extra >> INLINE_SIZE_SHIFT);
 }
 
-/* Encodes a pretoken that the table lacks, into `out`, and remembers it in `slot`. Returns the bytes of its ids. */
-static int64_t encode_new(hb_encoder *encoder, hb_key key, hb_slot *slot, const uint8_t *bytes, uint8_t *out) {
+/* Of a pretoken, the bytes that are kept in the store. */
+static inline int64_t kept_size(hb_key key) { return hb_is_long(key) ? hb_key_size(key) : 0; }
+
+/* The slot of pretoken number i of a batch, or the empty one where it belongs. */
+static inline hb_slot *find(const hb_encoder *encoder, const hb_wanted *wanted, const uint8_t *const *starts, int64_t i) {
+    const hb_key key = wanted->keys[i];
+    hb_slot *slot = wanted->slots[i];
+    for (; slot->key.high; slot = hb_next_slot(&encoder->table, slot))
+        if (hb_same_key(hb_key_in(slot), key) &&
+            (!hb_is_long(key) || !memcmp(encoder->store + slot->value, starts[i], (size_t)hb_key_size(key))))
+            break; /* else it is another long one with the same hash */
+    return slot;
+}
+
+/* Keeps the ids of a pretoken, `num_bytes` of them, in the empty slot where it belongs. */
+static void remember(hb_encoder *encoder, hb_key key, hb_slot *slot, const uint8_t *bytes, const uint8_t *ids,
+                     int64_t num_bytes) {
     const int64_t size = hb_key_size(key);
-    const int64_t num_ids = hb_apply(encoder->merges, &encoder->scratch, bytes, size);
-    if (num_ids < 0) return num_ids;
-    write_ids(out, encoder->scratch.ids, num_ids, encoder->id_bytes);
-    const int64_t num_bytes = num_ids * encoder->id_bytes;
-    if (size > MOST_KEPT_BYTES) return num_bytes;
+    if (size > MOST_KEPT_BYTES) return;
     hb_slot made = {key, 0, 0};
     if (num_bytes <= INLINE_BYTES && !hb_is_long(key)) {
-        memcpy(&made.value, out, (size_t)(num_bytes < 8 ? num_bytes : 8));
-        if (num_bytes > 8) memcpy(&made.extra, out + 8, (size_t)num_bytes - 8);
+        memcpy(&made.value, ids, (size_t)(num_bytes < 8 ? num_bytes : 8));
+        if (num_bytes > 8) memcpy(&made.extra, ids + 8, (size_t)num_bytes - 8);
         made.extra |= (uint64_t)num_bytes << INLINE_SIZE_SHIFT;
     } else {
-        const int64_t kept = hb_is_long(key) ? size : 0;
+        const int64_t kept = kept_size(key);
         const int64_t place = store_place(encoder, kept + num_bytes);
-        if (place < 0) return num_bytes;
+        if (place < 0) return;
         memcpy(encoder->store + place, bytes, (size_t)kept);
-        memcpy(encoder->store + place + kept, out, (size_t)num_bytes);
+        memcpy(encoder->store + place + kept, ids, (size_t)num_bytes);
         made = (hb_slot){hb_aside(key), (uint64_t)place, (uint64_t)num_bytes};
     }
     *slot = made;
     encoder->table.num_used++;
-    return num_bytes;
 }
 
-/* Ids of one pretoken into `out`, whatever it takes. Returns their bytes, or an error. */
-static HB_NOINLINE int64_t encode_any(hb_encoder *encoder, hb_key key, hb_slot *first, const uint8_t *bytes,
-                                      uint8_t *out) {
-    const uint8_t *const begin = out;
-    for (hb_slot *slot = first;; slot = hb_next_slot(&encoder->table, slot)) {
-        if (!slot->key.high) return encode_new(encoder, key, slot, bytes, out);
-        if (!hb_same_key(hb_key_in(slot), key)) continue;
-        if (!hb_is_aside(slot)) {
-            out = copy_inline(slot, out);
-            if (slot != first) hb_move_forward(&encoder->table, first, slot);
-            return out - begin;
-        }
-        const int64_t num_bytes = (int64_t)slot->extra;
-        const uint8_t *kept = encoder->store + slot->value;
-        if (hb_is_long(key)) {
-            const int64_t size = hb_key_size(key);
-            if (memcmp(kept, bytes, (size_t)size)) continue; /* another one with the same hash */
-            kept += size;
-        }
-        memcpy(out, kept, (size_t)num_bytes);
-        return num_bytes;
+/* Encodes a pretoken, into `out`, and remembers it in `slot`. Returns the bytes of its ids, or an error. */
+static int64_t encode_new(hb_encoder *encoder, hb_key key, hb_slot *slot, const uint8_t *bytes, uint8_t *out) {
+    const int64_t size = hb_key_size(key);
+    hb_piece piece = {.bytes = bytes, .size = (int32_t)size};
+    const int32_t *ids = piece.ids;
+    int64_t num_ids;
+    if (size <= HB_SHORT_SIZE) {
+        hb_apply_short(encoder->merges, &piece, 1, encoder->simd);
+        num_ids = piece.num_ids;
+    } else {
+        num_ids = hb_apply_long(encoder->merges, &encoder->scratch, bytes, size);
+        ids = encoder->scratch.ids;
+    }
+    if (num_ids < 0) return num_ids;
+    write_ids(out, ids, num_ids, encoder->id_bytes);
+    remember(encoder, key, slot, bytes, out, num_ids * encoder->id_bytes);
+    return num_ids * encoder->id_bytes;
+}
+
+/* Encodes short pretokens that the table lacks, from number i of a batch on, as many as are encoded at once, and
+ * remembers them. */
+static void learn(hb_encoder *encoder, const hb_wanted *wanted, const uint8_t *const *starts, int64_t i,
+                  int64_t num_pretokens) {
+    hb_piece pieces[HB_PIECES];
+    int64_t numbers[HB_PIECES];
+    int num_pieces = 0;
+    for (; i < num_pretokens && num_pieces < HB_PIECES; i++) {
+        const int64_t size = starts[i + 1] - starts[i];
+        if (size > HB_SHORT_SIZE || find(encoder, wanted, starts, i)->key.high) continue;
+        pieces[num_pieces].bytes = starts[i];
+        pieces[num_pieces].size = (int32_t)size;
+        numbers[num_pieces++] = i;
+    }
+    hb_apply_short(encoder->merges, pieces, num_pieces, encoder->simd);
+    for (int n = 0; n < num_pieces; n++) {
+        hb_slot *const slot = find(encoder, wanted, starts, numbers[n]);
+        if (slot->key.high || pieces[n].num_ids < 0) continue; /* it came twice; or it is for encode_new to complain */
+        uint8_t ids[4 * HB_SHORT_SIZE];
+        write_ids(ids, pieces[n].ids, pieces[n].num_ids, encoder->id_bytes);
+        remember(encoder, wanted->keys[numbers[n]], slot, pieces[n].bytes, ids, pieces[n].num_ids * encoder->id_bytes);
     }
 }
 
-/* Ids of the pretokens from number *i on into `out`, as long as each is found at once, as nearly all are. Leaves in *i
- * the number of the first that is not, or num_pretokens; returns the end of the ids. */
-static uint8_t *copy_found(const hb_wanted *wanted, int64_t *i, int64_t num_pretokens, uint8_t *out) {
-    int64_t n = *i;
-    for (; n < num_pretokens && hb_same_key(wanted->slots[n]->key, wanted->keys[n]); n++)
-        out = copy_inline(wanted->slots[n], out);
-    *i = n;
-    return out;
+/* Ids of pretoken number i of a batch into `out`, whatever it takes. Returns their bytes, or an error. */
+static HB_NOINLINE int64_t encode_any(hb_encoder *encoder, const hb_wanted *wanted, const uint8_t *const *starts,
+                                      int64_t i, int64_t num_pretokens, uint8_t *out) {
+    const hb_key key = wanted->keys[i];
+    hb_slot *slot = find(encoder, wanted, starts, i);
+    if (!slot->key.high) {
+        learn(encoder, wanted, starts, i, num_pretokens);
+        slot = find(encoder, wanted, starts, i);
+        if (!slot->key.high) return encode_new(encoder, key, slot, starts[i], out);
+    }
+    if (hb_is_aside(slot)) {
+        memcpy(out, encoder->store + slot->value + kept_size(key), (size_t)slot->extra);
+        return (int64_t)slot->extra;
+    }
+    const int64_t num_bytes = copy_inline(slot, out) - out;
+    if (slot != wanted->slots[i]) hb_move_forward(&encoder->table, wanted->slots[i], slot);
+    return num_bytes;
+}
+
+/* Ids of the pretokens from number i of a batch on, up to number `end`; returns their bytes, or an error. */
+static inline int64_t encode_some(hb_encoder *encoder, const hb_wanted *wanted, const uint8_t *const *starts, int64_t i,
+                                  int64_t end, int64_t num_pretokens, uint8_t *out) {
+    uint8_t *const first = out;
+    for (; i < end; i++) {
+        if (hb_same_key(wanted->slots[i]->key, wanted->keys[i])) { /* as nearly always */
+            out = copy_inline(wanted->slots[i], out);
+            continue;
+        }
+        const int64_t num_bytes = encode_any(encoder, wanted, starts, i, num_pretokens, out);
+        if (num_bytes < 0) return num_bytes;
+        out += num_bytes;
+    }
+    return out - first;
+}
+
+static int64_t encode_wanted(hb_encoder *encoder, const hb_wanted *wanted, const uint8_t *const *starts,
+                             int64_t num_pretokens, uint8_t *out) {
+    return encode_some(encoder, wanted, starts, 0, num_pretokens, num_pretokens, out);
 }
 
 #ifdef HB_X86
-HB_FOR_AVX512 static uint8_t *copy_found_avx512(const hb_wanted *wanted, int64_t *i, int64_t num_pretokens,
-                                                uint8_t *out) {
-    int64_t first = *i;
-    for (; first + 4 <= num_pretokens && !hb_four_missed(wanted, first); first += 4)
-        for (int n = 0; n < 4; n++) out = copy_inline(wanted->slots[first + n], out);
-    _mm256_zeroupper(); /* what follows is compiled without AVX, and slow while the registers are in use */
-    *i = first;
-    return copy_found(wanted, i, num_pretokens, out);
+HB_FOR_AVX512 static int64_t encode_wanted_avx512(hb_encoder *encoder, const hb_wanted *wanted,
+                                                  const uint8_t *const *starts, int64_t num_pretokens, uint8_t *out) {
+    uint8_t *const first = out;
+    for (int64_t i = 0;;) {
+        for (; i + 4 <= num_pretokens && !hb_four_missed(wanted, i); i += 4)
+            for (int n = 0; n < 4; n++) out = copy_inline(wanted->slots[i + n], out);
+        _mm256_zeroupper(); /* what follows is compiled without AVX, and slow while the registers are in use */
+        if (i == num_pretokens) return out - first;
+        const int64_t end = i + 4 < num_pretokens ? i + 4 : num_pretokens;
+        const int64_t num_bytes = encode_some(encoder, wanted, starts, i, end, num_pretokens, out);
+        if (num_bytes < 0) return num_bytes;
+        out += num_bytes;
+        i = end;
+    }
 }
 #endif
 
@@ -167,15 +234,8 @@ HB_FOR_AVX512 static uint8_t *copy_found_avx512(const hb_wanted *wanted, int64_t
 static int64_t encode_batch(hb_encoder *encoder, const uint8_t *const *starts, int64_t num_pretokens,
                             const uint8_t *readable, uint8_t *out) {
     hb_wanted wanted;
-    uint8_t *const first = out;
     encoder->want(&encoder->table, starts, num_pretokens, readable, &wanted);
-    for (int64_t i = 0;; i++) {
-        out = encoder->copy_found(&wanted, &i, num_pretokens, out);
-        if (i == num_pretokens) return out - first;
-        const int64_t num_bytes = encode_any(encoder, wanted.keys[i], wanted.slots[i], starts[i], out);
-        if (num_bytes < 0) return num_bytes;
-        out += num_bytes;
-    }
+    return encoder->encode(encoder, &wanted, starts, num_pretokens, out);
 }
 
 /* `merges` must live as long as the encoder. NULL: out of memory, or the machine can't execute that form. */
@@ -190,13 +250,14 @@ hb_encoder *hb_encoder_new(const hb_merges *merges, int32_t id_bytes, int64_t ma
         return NULL;
     }
     encoder->merges = merges;
+    encoder->simd = chosen;
     encoder->id_bytes = id_bytes;
     encoder->max_entries = max_entries > 2 * HB_BATCH_ROOM ? max_entries : 2 * HB_BATCH_ROOM;
     encoder->store_limit = STORE_BYTES_PER_ENTRY * encoder->max_entries + 8 * MOST_KEPT_BYTES;
     encoder->scan = hb_find_scanner(chosen);
-    encoder->copy_found = copy_found;
+    encoder->encode = encode_wanted;
 #ifdef HB_X86
-    if (chosen == HB_AVX512) encoder->copy_found = copy_found_avx512;
+    if (chosen == HB_AVX512) encoder->encode = encode_wanted_avx512;
 #endif
     encoder->want = hb_find_wanter(chosen);
     encoder->validate = hb_find_validator(chosen);
