@@ -85,7 +85,7 @@ static uint8_t *keep_bytes(hb_counter *counter, const uint8_t *bytes, int64_t si
 /* Adds `count` occurrences of the pretoken at `at`, wherever it stands. */
 static HB_NOINLINE int32_t add_any(hb_counter *counter, hb_key key, hb_slot *first, const uint8_t *at, int64_t count) {
     const int64_t size = hb_key_size(key);
-    for (hb_slot *slot = first;; slot = hb_next_slot(&counter->table, slot)) {
+    for (hb_slot *slot = first;; slot = hb_next_slot(&counter->table, first, slot)) {
         if (hb_same_key(hb_key_in(slot), key)) {
             if (hb_is_long(key) && memcmp(hb_long_bytes(slot), at, (size_t)size)) continue;
             slot->value += (uint64_t)count;

@@ -100,7 +100,7 @@ static inline int64_t kept_size(hb_key key) { return hb_is_long(key) ? hb_key_si
 static inline hb_slot *find(const hb_encoder *encoder, const hb_wanted *wanted, const uint8_t *const *starts, int64_t i) {
     const hb_key key = wanted->keys[i];
     hb_slot *slot = wanted->slots[i];
-    for (; slot->key.high; slot = hb_next_slot(&encoder->table, slot))
+    for (; slot->key.high; slot = hb_next_slot(&encoder->table, wanted->slots[i], slot))
         if (hb_same_key(hb_key_in(slot), key) &&
             (!hb_is_long(key) || !memcmp(encoder->store + slot->value, starts[i], (size_t)hb_key_size(key))))
             break; /* else it is another long one with the same hash */

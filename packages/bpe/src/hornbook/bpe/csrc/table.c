@@ -28,8 +28,8 @@ static int32_t resize(hb_table *table, int64_t num_slots) {
     for (int64_t i = 0; i < table->num_slots; i++) {
         const hb_slot *old = &table->slots[i];
         if (!old->key.high) continue;
-        hb_slot *slot = hb_first_slot(&grown, hb_key_in(old));
-        while (slot->key.high) slot = hb_next_slot(&grown, slot);
+        hb_slot *const first = hb_first_slot(&grown, hb_key_in(old)), *slot = first;
+        while (slot->key.high) slot = hb_next_slot(&grown, first, slot);
         *slot = *old;
     }
     grown.num_used = table->num_used;
