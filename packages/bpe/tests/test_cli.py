@@ -1,8 +1,10 @@
 """The commands, as one who types them sees them."""
 
+import errno
 import gzip
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -349,3 +351,37 @@ def test_a_vocabulary_that_the_text_cannot_fill_is_saved_with_a_warning(
     out = run(capsysbinary, "train", "stories.txt", "--vocab-size", "5_000", "--out", "small")
     assert "no pair left to merge" in caplog.text
     assert f"{Tokenizer.load('small').vocab_size}" in out
+
+
+@pytest.mark.parametrize(
+    ("command", "out"),
+    [
+        (["train", "stories.txt", "--vocab-size", "260", "--out"], "made"),
+        (["train", "stories.txt", "--vocab-size", "260", "--format", "huggingface", "--out"], "made"),
+        (["count", "stories.txt", "--out"], "made.counts"),
+        (["encode", "stories.txt", "--tokenizer", "tok", "--out"], "made.bin"),
+        (["show", "stories.txt", "--tokenizer", "tok", "--html"], "made.html"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("number", "said"), [(errno.ENOSPC, "no room to write {}"), (errno.EIO, "{}: Input/output error")]
+)
+def test_a_disk_that_fails_is_told_with_the_name_that_was_asked_for(
+    command: list[str],
+    out: str,
+    number: int,
+    said: str,
+    tokenizer: Tokenizer,
+    tmp_path: Path,
+    capsysbinary: pytest.CaptureFixture[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail_to_sync(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail_to_sync)
+    line = fail(capsysbinary, *command, out)
+    assert line.startswith("error: " + said.format(out))
+    assert ("free some space, or choose another folder" in line) == (number == errno.ENOSPC)
+    assert not (tmp_path / out).exists()
+    assert not left_over(tmp_path)

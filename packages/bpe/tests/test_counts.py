@@ -125,6 +125,7 @@ def test_sums_do_not_depend_on_the_order_and_are_sums(
     assert dict((a + b + c).items()) == Counter(one) + Counter(two) + Counter(three)
     assert (a + b + c).num_bytes == 111
     assert a + counts_of({}) == a
+    assert sum([a, b, c]) == a + b + c
 
 
 @settings(deadline=None)

@@ -198,7 +198,7 @@ REFUSED: list[tuple[Change, str]] = [
         ),
         "'Ġ' also spells other bytes",
     ),
-    (field("model.type", "WordPiece"), "model.type must be 'BPE' or null, got 'WordPiece'"),
+    (field("model.type", "WordPiece"), "model.type must be 'BPE', got 'WordPiece': hornbook has no other"),
     (field("model.dropout", 0.1), "model.dropout must be null or 0.0 or 0, got 0.1"),
     (field("model.byte_fallback", True), "model.byte_fallback must be False or null, got True"),
     (field("model.continuing_subword_prefix", "##"), "model.continuing_subword_prefix must be null or ''"),

@@ -49,6 +49,38 @@ def test_several_threads_do_the_work_and_one_is_the_callers() -> None:
     assert set(ordered_map(lambda _: threading.get_ident(), range(10), 1)) == {threading.get_ident()}
 
 
+def test_no_more_threads_start_than_there_are_items() -> None:
+    before = threading.active_count()
+    seen: list[int] = []
+
+    def work(item: int) -> int:
+        seen.append(threading.active_count() - before)
+        return item
+
+    assert list(ordered_map(work, range(3), 1_000_000)) == [0, 1, 2]
+    assert max(seen) <= 2
+    seen.clear()
+    assert list(ordered_map(work, [7], 1_000_000)) == [7]
+    assert seen == [0]
+
+
+def test_a_thread_that_the_system_does_not_start_is_an_error_that_leaves_none_running(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = threading.Thread.start
+
+    def start_two(thread: threading.Thread) -> None:
+        if threading.active_count() > before + 1:
+            msg = "can't start new thread"
+            raise RuntimeError(msg)
+        start(thread)
+
+    before = threading.active_count()
+    monkeypatch.setattr(threading.Thread, "start", start_two)
+    with pytest.raises(RuntimeError, match="starts no more than 2 threads here: give a smaller num_threads"):
+        list(ordered_map(lambda item: item, range(100), 5))
+
+
 @pytest.mark.parametrize("num_threads", [1, 2, 4])
 def test_items_are_drawn_only_a_little_ahead_and_by_the_caller(num_threads: int) -> None:
     drawn: list[int] = []

@@ -43,6 +43,11 @@ CONFIG_DAMAGE = {
     "weights": ({"weights": {"sha256": ""}}, r"weights must hold bytes, an int, and sha256, got"),
     "no config": ({"config": [1]}, r"config must be a JSON object, got \[1\]"),
     "unknown field": ({"config.experts": 8}, r"config\.experts is unknown, got 8"),
+    "unknown scaling": ({"config.rope_scaling": {"foo": 1}}, r"config\.rope_scaling\.foo is unknown, got 1"),
+    "half a scaling": (
+        {"config.rope_scaling": {"factor": 8.0}},
+        r"config\.rope_scaling\.original_context_length is missing",
+    ),
     "impossible field": ({"config.num_heads": 3}, r"d_model must be a multiple of num_heads, got 8 and 3"),
     "ill-typed field": ({"config.d_model": 8.5}, r"d_model must be an int, got 8\.5"),
     "huge field": ({"config.vocab_size": 10**30}, r"vocab_size must be at most 16777216, got 10+$"),

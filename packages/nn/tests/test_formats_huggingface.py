@@ -104,6 +104,16 @@ def test_a_variant_that_no_architecture_has_is_refused_by_name(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_llama_whose_heads_transformers_could_not_open_is_refused(tmp_path: Path) -> None:
+    uneven = replace(LLAMA, d_model=18, head_dim=6)
+    with pytest.raises(
+        ValueError, match="d_model must be a multiple of num_heads, got 18 and 4: transformers"
+    ):
+        save_huggingface(random_model(uneven), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    save_huggingface(random_model(replace(uneven, qk_norm=True)), tmp_path / "out")  # Qwen3 may
+
+
 def test_a_directory_that_holds_something_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="is not empty: choose another directory, or empty it"):

@@ -57,6 +57,43 @@ def test_a_state_of_another_optimizer_is_refused(name: str, other: str) -> None:
         assert_refused(mine, theirs, f"it is not of {name}")
 
 
+@pytest.mark.parametrize(
+    ("mine", "theirs", "name"),
+    [
+        ("SGD", lambda params: torch.optim.SGD(params, lr=0.1, weight_decay=0.5, momentum=0.9), "dampening"),
+        ("AdamW", lambda params: torch.optim.AdamW(params, lr=0.1, amsgrad=True), "amsgrad"),
+        ("Muon", lambda params: torch.optim.Muon(params, lr=0.1), "adjust_lr_fn"),
+    ],
+)
+def test_a_state_of_torchs_that_has_not_stepped_is_refused_for_what_would_be_lost(
+    mine: str, theirs: Callable[[list[Parameter]], torch.optim.Optimizer], name: str
+) -> None:
+    saved = theirs([Parameter(torch.ones(2, 3))]).state_dict()
+    for known in OPTIMIZERS[mine]([Parameter(torch.ones(2, 3))]).param_groups[0]:
+        saved["param_groups"][0].setdefault(known, 0.1)
+    assert_refused(
+        stepped(OPTIMIZERS[mine], 2, 3), saved, f"group 0 of the state dict has '\\w+': it is not of {mine}"
+    )
+    assert name in saved["param_groups"][0]
+
+
+def test_what_is_no_state_dict_is_refused() -> None:
+    optimizer = stepped(OPTIMIZERS["AdamW"], 2)
+    assert_refused(
+        optimizer, {}, "the state dict has no param_groups and no state: it is not of an optimizer"
+    )
+    with pytest.raises(TypeError, match="a state dict must be a dict"):
+        optimizer.load_state_dict(None)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_what_a_schedule_of_torch_keeps_in_the_groups_is_loaded_with_them(name: str) -> None:
+    scheduled, fresh = stepped(OPTIMIZERS[name], 2, 3), stepped(OPTIMIZERS[name], 2, 3)
+    torch.optim.lr_scheduler.OneCycleLR(scheduled, max_lr=0.5, total_steps=9, cycle_momentum=False)
+    fresh.load_state_dict(scheduled.state_dict())
+    assert fresh.param_groups[0]["max_lr"] == 0.5
+
+
 def test_a_hyperparameter_of_a_state_that_is_out_of_range_is_refused() -> None:
     state_dict = stepped(OPTIMIZERS["AdamW"], 2).state_dict()
     state_dict["param_groups"][0]["eps"] = 0.0

@@ -1,11 +1,45 @@
 """Files that are there whole or not at all: written under another name, synced, renamed."""
 
+import errno
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
 _SENT_AT_ONCE = 1 << 23
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether there was no room for what was written."""
+    return isinstance(error, OSError) and error.errno in _NO_ROOM
+
+
+def full_disk(path: Path, num_bytes: int) -> OSError:
+    """What to raise instead.
+
+    Args:
+        path: What was to be written.
+        num_bytes: How much there was no room for; 0 if that is unknown.
+    """
+    needed = f" (more than {num_bytes:,} bytes needed)" if num_bytes else ""
+    msg = f"no room to write {path}{needed}: free some space, or choose another folder"
+    return OSError(errno.ENOSPC, msg)
+
+
+@contextmanager
+def writing(path: Path, num_bytes: int = 0) -> Iterator[None]:
+    """What the system says of a hidden file, or of none, is said of `path`; a full disk with what to do."""
+    try:
+        yield
+    except OSError as error:
+        if is_full_disk(error):
+            raise full_disk(path, num_bytes) from error
+        if error.errno is None:  # said in words of our own
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 class AsideFile:
@@ -24,7 +58,8 @@ class AsideFile:
         self.num_bytes = self._num_sent = 0
 
     def __enter__(self) -> Self:
-        self._file = self._aside.open("xb")
+        with writing(self.path):
+            self._file = self._aside.open("xb")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -36,23 +71,26 @@ class AsideFile:
     def write(self, data: bytes | memoryview) -> None:
         """Write more; what was written goes on its way to the disk, so that `sync` needn't wait long."""
         self.num_bytes += memoryview(data).nbytes  # first: who finds no room tells how much was wanted
-        self._file.write(data)
-        if self.num_bytes - self._num_sent >= _SENT_AT_ONCE and hasattr(os, "posix_fadvise"):
-            self._file.flush()
-            # Linux begins to write such pages out. To drop them, which the call is named for, is too early.
-            size = self.num_bytes - self._num_sent
-            os.posix_fadvise(self._file.fileno(), self._num_sent, size, os.POSIX_FADV_DONTNEED)
-            self._num_sent = self.num_bytes
+        with writing(self.path, self.num_bytes):
+            self._file.write(data)
+            if self.num_bytes - self._num_sent >= _SENT_AT_ONCE and hasattr(os, "posix_fadvise"):
+                self._file.flush()
+                # Linux begins to write such pages out. To drop them, as the call is named, is too early.
+                size = self.num_bytes - self._num_sent
+                os.posix_fadvise(self._file.fileno(), self._num_sent, size, os.POSIX_FADV_DONTNEED)
+                self._num_sent = self.num_bytes
 
     def sync(self) -> None:
         """Wait until what was written is on disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with writing(self.path, self.num_bytes):
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def publish(self) -> None:
         """Give the file its name."""
-        self._file.close()  # Windows renames no open file
-        self._aside.replace(self.path)
+        with writing(self.path, self.num_bytes):
+            self._file.close()  # Windows renames no open file
+            self._aside.replace(self.path)
 
 
 def remove_leftovers(path: Path) -> None:

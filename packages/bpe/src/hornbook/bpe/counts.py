@@ -136,6 +136,10 @@ class PretokenCounts:
         parts = (self.packed, other.packed)
         return self.from_packed(self.pattern, self.special_tokens, parts, self.num_bytes + other.num_bytes)
 
+    def __radd__(self, other: object) -> "PretokenCounts":
+        # `sum` begins with 0.
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
     def __repr__(self) -> str:
         return (
             f"PretokenCounts({len(self)} different pretokens, {self.num_bytes} bytes of text, "

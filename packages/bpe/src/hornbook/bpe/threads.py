@@ -33,7 +33,7 @@ def ordered_map(
     Args:
         function: The work; called for several items at a time.
         items: What to work on.
-        num_threads: Threads in all.
+        num_threads: Threads in all; no more are started than there are items.
         before: Called with each item before `function` is, in order and for one at a time, on any thread.
         after: The same with each result.
         results_ahead: Results for each thread that may wait for an earlier one besides; 0 where they are big.
@@ -73,7 +73,6 @@ def _on_threads(
     most_results = results_ahead * num_threads
     num_drawn = num_yielded = 0
     is_drawn_out = False
-    line.start(num_threads - 1)
     try:
         while not (is_drawn_out and num_yielded == num_drawn):
             num_waiting = min(line.num_results(), most_results)
@@ -91,6 +90,8 @@ def _on_threads(
                     line.fail(num_drawn, error)
                     is_drawn_out = True
                 num_drawn += 1
+                if 1 < num_drawn <= num_threads:  # the first item is the caller's
+                    line.start_thread()
             else:
                 line.work_until(num_yielded)
     finally:
@@ -131,15 +132,23 @@ class _Line:
         self._is_closed = False
         self._threads: list[Thread] = []
 
-    def start(self, num_threads: int) -> None:
-        """Start threads; `close` ends them."""
+    def start_thread(self) -> None:
+        """Start one more thread; `close` ends it.
+
+        Raises:
+            RuntimeError: If the system allows no more.
+        """
         from threading import Thread
 
-        for _ in range(num_threads):
-            # A daemon, so that a generator that nobody closes keeps no program from ending.
-            thread = Thread(target=self._work, name="hornbook-bpe", daemon=True)
+        # A daemon, so that a generator that nobody closes keeps no program from ending.
+        thread = Thread(target=self._work, name="hornbook-bpe", daemon=True)
+        try:
             thread.start()
-            self._threads.append(thread)
+        except RuntimeError as error:
+            number = len(self._threads)
+            msg = f"the system starts no more than {number} threads here: give a smaller num_threads"
+            raise RuntimeError(msg) from error
+        self._threads.append(thread)
 
     def close(self) -> None:
         """What has begun is finished, what has not is dropped."""

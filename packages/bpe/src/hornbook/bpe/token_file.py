@@ -4,7 +4,6 @@ Three files: `<path>` holds the ids, raw and little-endian; `<path>.documents` t
 first id as raw little-endian uint64, if that is known; `<path>.json` the manifest.
 """
 
-import errno
 import json
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -15,11 +14,9 @@ from typing import Any, Self, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from .aside import AsideFile, remove_leftovers, sync_directory
+from .aside import AsideFile, full_disk, is_full_disk, remove_leftovers, sync_directory
 from .engine import TokenIds, id_dtype
 from .stretches import Utf8
-
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Documents(TypedDict):
@@ -114,14 +111,12 @@ class TokenFileWriter:
         try:
             self._files.close()
         except OSError as closing:  # what was left in a buffer finds no room either
-            if error is None and closing.errno not in _NO_ROOM:
+            if error is None and not is_full_disk(closing):
                 raise
             error = error or closing
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        if is_full_disk(error):
             size = sum(file.num_bytes for file in (self._tokens, self._documents, self._manifest))
-            needed = f" (more than {size:,} bytes needed)" if size else ""
-            msg = f"no room to write {self._paths[0]}{needed}: free some space, or choose another folder"
-            raise OSError(error.errno, msg) from error
+            raise full_disk(self._paths[0], size) from error
 
     def add_text(self, text: Utf8) -> None:
         """Take the next block of text into the manifest. `add` writes its ids, at the same time or later."""

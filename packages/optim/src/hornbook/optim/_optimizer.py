@@ -5,6 +5,9 @@ from typing import Any, overload
 
 import torch
 
+# What torch.optim.lr_scheduler keeps in the groups of the optimizer it drives.
+_OF_SCHEDULERS = {"initial_lr", "min_lr", "max_lr", "base_momentum", "max_momentum", "swa_lr"}
+
 
 class CheckedOptimizer(torch.optim.Optimizer):
     """A torch optimizer whose hyperparameters are checked when given and again at each step.
@@ -39,9 +42,16 @@ class CheckedOptimizer(torch.optim.Optimizer):
         Raises:
             ValueError: If it is of another optimizer or of parameters of other shapes, or a hyperparameter is
                 out of range. Nothing has been changed then.
-            TypeError: If a hyperparameter is of the wrong type.
+            TypeError: If a hyperparameter is of the wrong type, or `state_dict` is no dict.
         """
         own_name = type(self).__name__
+        if not isinstance(state_dict, dict):
+            msg = f"a state dict must be a dict, as state_dict() gives it, got {type(state_dict).__name__}"
+            raise TypeError(msg)
+        if missing := {"state", "param_groups"} - state_dict.keys():
+            msg = f"the state dict has no {' and no '.join(sorted(missing))}: it is not of an optimizer"
+            raise ValueError(msg)
+        known = {"params", "param_names", *self.defaults} | _OF_SCHEDULERS
         # torch itself looks at the numbers of groups and of their parameters alone.
         for number, (group, own) in enumerate(
             zip(state_dict["param_groups"], self.param_groups, strict=False)
@@ -50,6 +60,10 @@ class CheckedOptimizer(torch.optim.Optimizer):
                 # torch adds to the defaults when it loads: no group has what it added.
                 if name in own and name not in group:
                     msg = f"group {number} of the state dict has no {name!r}: it is not of {own_name}"
+                    raise ValueError(msg)
+            for name in group:
+                if name not in known and name not in own:
+                    msg = f"group {number} of the state dict has {name!r}: it is not of {own_name}"
                     raise ValueError(msg)
             self._check_group(group)
             for index, param in zip(group["params"], own["params"], strict=False):

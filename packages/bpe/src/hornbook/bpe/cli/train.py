@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..arguments import TIE_BREAKS
+from ..aside import writing
 from ..tokenizer import Tokenizer
 from .meter import Meter
 from .options import add_cutting, add_inputs, add_work, check_new, cutting, source
@@ -77,7 +78,8 @@ def run(args: argparse.Namespace) -> None:
     with _directory_in_the_end(check_new(args.out)) as directory:
         with Meter(quiet=args.quiet) as meter:
             tokenizer = _train(args, meter)
-        _save(tokenizer, directory, formats)
+        with writing(Path(args.out)):
+            _save(tokenizer, directory, formats)
     if not args.quiet:
         write(_summary(tokenizer, args.out, meter, time.perf_counter() - began))
 
@@ -112,8 +114,10 @@ def _directory_in_the_end(out: Path) -> Iterator[Path]:
 
     It takes the place of `out` at the end; if anything goes wrong, it goes.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as aside:
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent)
+    with folder as aside:
         directory = Path(aside, out.name)
         yield directory
         if out.exists():

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..aside import sync_directory
+from ..aside import sync_directory, writing
 
 # A foreign value in an error message: cut short, however deep or long it is.
 _short = reprlib.Repr()
@@ -110,7 +110,8 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
     try:
         for path, content in new.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write(aside[path], content)
+            with writing(path, len(content)):
+                _write(aside[path], content)
         for path in new:
             aside[path].replace(path)
             sync_directory(path.parent)
@@ -134,11 +135,12 @@ def write_directory(directory: Path, contents: Mapping[str, bytes]) -> None:
     if is_done():
         return
     aside = _beside(directory)
-    aside.mkdir(parents=True)
     try:
-        for name, content in contents.items():
-            _write(aside / name, content)
-        sync_directory(aside)
+        with writing(directory, sum(map(len, contents.values()))):
+            aside.mkdir(parents=True)
+            for name, content in contents.items():
+                _write(aside / name, content)
+            sync_directory(aside)
         try:
             aside.rename(directory)
         except OSError:

@@ -42,6 +42,13 @@ def read(path: str | PathLike[str], *, add_special_tokens: bool = True) -> Parts
     file = check_file(path)
     with naming(file):
         content = parse_json(read_text(file))
+        model = content.get("model")
+        if isinstance(model, dict) and model.get("type") not in (
+            "BPE",
+            None,
+        ):  # first: all else follows from it
+            msg = f"model.type must be 'BPE', got {show(model['type'])}: hornbook has no other tokenizers"
+            raise ValueError(msg)
         check_fields(
             "",
             content,
@@ -59,7 +66,7 @@ def read(path: str | PathLike[str], *, add_special_tokens: bool = True) -> Parts
         check_post_processor("post_processor", content.get("post_processor"), add_special_tokens)
         check_fields("decoder", content.get("decoder"), type=("ByteLevel",), **BYTE_LEVEL)
         added = read_added_tokens(content.get("added_tokens", []))
-        return _read_model(content.get("model"), added, pattern).in_order()
+        return _read_model(model, added, pattern).in_order()
 
 
 def write(path: str | PathLike[str], parts: Parts) -> None:

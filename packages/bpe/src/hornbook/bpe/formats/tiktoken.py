@@ -77,6 +77,9 @@ def write(path: str | PathLike[str], parts: Parts) -> None:
         tiktoken.Encoding(name, pat_str=regex, special_tokens=tokenizer.special_tokens with their ids,
                           mergeable_ranks=tiktoken.load.load_tiktoken_bpe(path))
 
+    tiktoken keeps what it has loaded, by path: set TIKTOKEN_CACHE_DIR="" where a path may hold another
+    tokenizer than before.
+
     Raises:
         ValueError: If tiktoken would give other ids, because ids are not in the order of merges, or a token
             is not reachable.

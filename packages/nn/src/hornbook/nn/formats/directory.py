@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from ..config import TransformerConfig
+from ..rope_scaling import RopeScaling
 from ..transformer import TransformerLM
 from .files import Json, read_json, sha256_of_file, write_json, written_aside
 from .tensors import DTYPES, check_tensors, common_dtype, open_tensors, write_tensors
@@ -181,12 +182,18 @@ def _config_from(values: Any) -> TransformerConfig:
     if not isinstance(values, dict):
         msg = f"config must be a JSON object, got {values!r}"
         raise TypeError(msg)
-    known = {field.name for field in fields(TransformerConfig)}
-    needed = {field.name for field in fields(TransformerConfig) if field.default is MISSING}
-    _check_names("config.", values, known=known, needed=needed)
+    _check_fields("config.", values, TransformerConfig)
+    if isinstance(scaling := values.get("rope_scaling"), dict):
+        _check_fields("config.rope_scaling.", scaling, RopeScaling)
     config = TransformerConfig.from_fields(values)
     check_sizes(config)
     return config
+
+
+def _check_fields(where: str, values: Json, kind: type[TransformerConfig | RopeScaling]) -> None:
+    known = {field.name for field in fields(kind)}
+    needed = {field.name for field in fields(kind) if field.default is MISSING}
+    _check_names(where, values, known=known, needed=needed)
 
 
 def _check_names(where: str, values: Json, *, known: set[str], needed: set[str]) -> None:

@@ -53,6 +53,12 @@ def dump_config(config: TransformerConfig, dtype: torch.dtype, tokens: Json) -> 
         ValueError: If no architecture of transformers computes it.
     """
     architecture = architecture_of(config)
+    if architecture == "llama" and config.d_model % config.num_heads:
+        msg = (
+            f"d_model must be a multiple of num_heads, got {config.d_model} and {config.num_heads}:"
+            " transformers opens no other Llama, though head_dim is given; save_model keeps it as it is"
+        )
+        raise ValueError(msg)
     # Version 5 reads `dtype` and `rope_parameters`, version 4 `torch_dtype` and `rope_theta`.
     name = str(dtype).removeprefix("torch.")
     return {
