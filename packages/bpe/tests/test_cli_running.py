@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -115,6 +116,24 @@ def test_wrong_usage_is_status_2_and_one_line() -> None:
     assert result.stderr.decode().splitlines() == [
         f"{missing}; `python -m hornbook.bpe encode --help` explains"
     ]
+
+
+def test_a_misspelt_option_is_named_and_not_the_one_that_is_missing_then() -> None:
+    result = subprocess.run([*MODULE, "encode", "a", "--tokenizr=tok"], capture_output=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith(b"error: there is no --tokenizr; the nearest is --tokenizer; `python")
+
+
+@only_posix
+def test_what_a_killed_training_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    train = [*MODULE, "train", "-", "--vocab-size", "300", "--out", "made"]
+    with subprocess.Popen(train, stdin=subprocess.PIPE, cwd=tmp_path) as killed:
+        while not list(tmp_path.glob(".made.*")):
+            time.sleep(0.01)
+        killed.kill()
+    assert list(tmp_path.glob(".made.*"))
+    subprocess.run(train, input=b"a text", cwd=tmp_path, check=True, capture_output=True)
+    assert [path.name for path in tmp_path.iterdir() if "made" in path.name] == ["made"]
 
 
 def test_a_core_that_cannot_be_loaded_is_one_warning() -> None:

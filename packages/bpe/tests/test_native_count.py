@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from hornbook.bpe import native
 from hornbook.bpe.counting import PureCounter
@@ -61,6 +62,37 @@ def test_a_counter_keeps_a_million_pretokens_apart_while_it_grows() -> None:
     counter.add_counts(packed)
     counter.add_counts(packed)
     assert counts_of(counter.result()) == {word: 2 * index for index, word in enumerate(words, start=1)}
+
+
+def slot_numbers(words: NDArray[np.uint64], key: NDArray[np.uint64], num_bits: int) -> NDArray[np.uint64]:
+    """Where words are looked for, by table.h's formula; a row of `words` is the two halves of a key."""
+    hashes: NDArray[np.uint64] = (words * (key | np.uint64(1))).sum(-1, dtype=np.uint64)
+    return hashes >> np.uint64(64 - num_bits)
+
+
+def test_a_corpus_made_to_collide_under_one_key_spreads_under_others() -> None:
+    draw = np.random.default_rng(0)
+    texts = draw.integers(97, 123, (1 << 21, 16), np.uint8)
+    texts[:, 15] = 15  # the size, where the core has it
+    words = texts.view(np.uint64)
+    known = draw.integers(0, 1 << 64, 2, np.uint64)
+    flood = words[slot_numbers(words, known, 14) == 1]  # a table begins with 2^14 slots
+    assert len(flood) > 80
+    # The formula is the core's: words come out in the order of their slots.
+    some = words[:300]
+    numbers = slot_numbers(some, known, 14)
+    assert len(set(numbers.tolist())) > 290
+    handle = native.Handle(LIBRARY, "counter", known.ctypes.data, -1)
+    data, ends = some.view(np.uint8).reshape(-1, 16)[:, :15].copy(), np.arange(15, 4501, 15)
+    LIBRARY.hb_count_words(handle.address, data.ctypes.data, ends.ctypes.data, None, 300)
+    found = native._room(300, 4500)
+    LIBRARY.hb_counter_words(handle.address, *[array.ctypes.data for array in found])
+    alone = [word.tobytes() for word in data[np.argsort(numbers, kind="stable")]]
+    ours = [row.tobytes() for row in found.data.reshape(-1, 15)]
+    assert sum(one == other for one, other in zip(ours, alone, strict=True)) > 280
+    for _ in range(50):
+        crowded = np.bincount(slot_numbers(flood, draw.integers(0, 1 << 64, 2, np.uint64), 14).astype(int))
+        assert crowded.max() <= 4
 
 
 def test_where_a_pretoken_lies_in_a_table_differs_from_table_to_table_and_process_to_process() -> None:

@@ -1,11 +1,12 @@
 """`python -m hornbook.bpe`: train a tokenizer, use it, look at it."""
 
 import argparse
+import difflib
 import importlib
 import sys
 import textwrap
 from collections.abc import Sequence
-from typing import NoReturn, Protocol, cast
+from typing import Any, NoReturn, Protocol, cast
 
 from .cli.outcome import exit_code_of
 
@@ -39,6 +40,17 @@ class Command(Protocol):
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, as every other error is said."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Name a misspelt option: argparse would miss the one that was meant, if that is required."""
+        options = self._option_string_actions
+        for name in [word.partition("=")[0] for word in args or ()] if self.get_default("run") else []:
+            if name == "--":
+                break
+            if name.startswith("--") and name not in options:
+                nearest = difflib.get_close_matches(name, options, 1)
+                self.error(f"there is no {name}" + "".join(f"; the nearest is {other}" for other in nearest))
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage, which hides the message."""

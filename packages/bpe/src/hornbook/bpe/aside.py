@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,11 @@ def writing(path: Path, num_bytes: int = 0) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+def hidden(path: Path) -> Path:
+    """A new name beside `path`. Its random part keeps threads apart, the process id tells whose it was."""
+    return path.with_name(f".{path.name}.{os.urandom(4).hex()}.{os.getpid()}.part")
+
+
 class AsideFile:
     """A file under a hidden name, which goes away unless it is published; for a `with` statement.
 
@@ -52,9 +58,7 @@ class AsideFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # The random part keeps threads apart, the process id tells whose it was.
-        self._aside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.{os.getpid()}.part")
-
+        self._aside = hidden(path)
         self.num_bytes = self._num_sent = 0
 
     def __enter__(self) -> Self:
@@ -94,11 +98,14 @@ class AsideFile:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Delete what killed processes left of an earlier try at this file."""
+    """Delete what killed processes left of an earlier try at this file or directory."""
     for aside in path.parent.glob(f".{_literal(path.name)}.*.part"):
         match = re.fullmatch(r"[0-9a-f]{8}\.(\d+)\.part", aside.name[len(path.name) + 2 :])
         if match is not None and not _is_running(int(match[1])):
-            aside.unlink(missing_ok=True)
+            if aside.is_dir():
+                shutil.rmtree(aside, ignore_errors=True)
+            else:
+                aside.unlink(missing_ok=True)
 
 
 def sync_directory(directory: Path) -> None:

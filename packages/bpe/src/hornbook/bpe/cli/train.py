@@ -1,14 +1,14 @@
 """Learn a vocabulary and save it."""
 
 import argparse
-import tempfile
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..arguments import TIE_BREAKS
-from ..aside import writing
+from ..aside import hidden, remove_leftovers, writing
 from ..tokenizer import Tokenizer
 from .meter import Meter
 from .options import add_cutting, add_inputs, add_work, check_new, cutting, source
@@ -116,13 +116,16 @@ def _directory_in_the_end(out: Path) -> Iterator[Path]:
     """
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent)
-    with folder as aside:
-        directory = Path(aside, out.name)
-        yield directory
+        remove_leftovers(out)
+        aside = hidden(out)
+        aside.mkdir()
+    try:
+        yield aside / out.name
         if out.exists():
             out.rmdir()  # it was empty; fails if somebody has filled it meanwhile
-        directory.rename(out)
+        (aside / out.name).rename(out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _save(tokenizer: Tokenizer, directory: Path, formats: list[str]) -> None:

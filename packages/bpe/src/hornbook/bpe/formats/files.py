@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..aside import sync_directory, writing
+from ..aside import hidden, remove_leftovers, sync_directory, writing
 
 # A foreign value in an error message: cut short, however deep or long it is.
 _short = reprlib.Repr()
@@ -106,9 +106,10 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
     for path in new:
         if path.exists():
             _refuse(path)
-    aside = {path: _beside(path) for path in new}
+    aside = {path: hidden(path) for path in new}
     try:
         for path, content in new.items():
+            remove_leftovers(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             with writing(path, len(content)):
                 _write(aside[path], content)
@@ -134,7 +135,8 @@ def write_directory(directory: Path, contents: Mapping[str, bytes]) -> None:
 
     if is_done():
         return
-    aside = _beside(directory)
+    remove_leftovers(directory)
+    aside = hidden(directory)
     try:
         with writing(directory, sum(map(len, contents.values()))):
             aside.mkdir(parents=True)
@@ -162,10 +164,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(msg)
         result[key] = value
     return result
-
-
-def _beside(path: Path) -> Path:
-    return path.parent / f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}"
 
 
 def _write(path: Path, content: bytes) -> None:
