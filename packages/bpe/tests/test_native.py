@@ -206,6 +206,25 @@ tokenizer = Tokenizer({{value: bytes([value]) for value in range(256)}}, [])
     assert (done.returncode, done.stdout) == (0, "99\n"), done.stderr
 
 
+def test_merges_that_find_no_places_in_a_table_get_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of pairs with the same two slots only two find places: apply.c's formula, for the first size.
+    draw = np.random.default_rng(0)
+    letters = range(ord("a"), ord("z") + 1)
+    pairs = np.array([left << 21 | right for left in letters for right in letters], np.uint64)
+    crowded: list[int] = []
+    while len(crowded) < 3:
+        key = draw.integers(0, 1 << 64, 2, np.uint64)
+        multipliers = (key | np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        slots = (pairs[:, None] * multipliers >> np.uint64(57)) @ np.array([128, 1], np.uint64)
+        crowded = pairs[slots == np.bincount(slots.astype(int)).argmax()].tolist()
+    merges = {(pair >> 21, pair & 0xFF): (rank, 256 + rank) for rank, pair in enumerate(crowded)}
+    monkeypatch.setattr(native, "_hash_key", lambda: key)
+    handle = native.native_merges(LIBRARY, {value: value for value in range(256)}, merges)
+    encoder = native.NativeEncoder(LIBRARY, handle, GPT2, np.dtype(np.uint16), 1000)
+    for pair, (_, product) in merges.items():
+        assert encoder.encode(bytes(pair), NO_SPECIALS).tolist() == [product]
+
+
 def test_the_largest_ids_and_ranks_have_room() -> None:
     # 2**21 tokens: the last id beside itself is the pair whose key has all bits set.
     last = 2**21 - 1

@@ -12,7 +12,7 @@ import warnings
 from functools import cache
 from pathlib import Path
 
-ABI_VERSION = 4
+ABI_VERSION = 5
 """What `hb_abi_version()` must return: `HB_ABI_VERSION` of `csrc/bpe.h`."""
 
 _SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")

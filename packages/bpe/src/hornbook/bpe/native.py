@@ -47,7 +47,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "hb_counter_sort": (None, [c_void_p]),
     "hb_sorted_words": (c_int64, [c_void_p, c_int64, c_void_p, c_void_p, c_void_p]),
     "hb_ascending_words": (c_int64, [c_void_p, c_void_p, c_int64]),
-    "hb_merges_new": (c_void_p, [c_void_p, c_void_p, c_void_p, c_int64]),
+    "hb_merges_new": (c_void_p, [c_void_p, c_void_p, c_void_p, c_int64, c_void_p]),
     "hb_merges_free": (None, [c_void_p]),
     "hb_encoder_new": (c_void_p, [c_void_p, c_int32, c_int64, c_void_p, c_int32]),
     "hb_encode_text": (c_int64, [c_void_p, c_void_p, c_void_p, c_void_p, c_int64, c_void_p]),
@@ -281,7 +281,8 @@ def native_merges(library: ctypes.CDLL, byte_ids: Mapping[int, int], merges: "Me
         ids[value] = token_id
     pairs = np.fromiter(chain.from_iterable(merges), np.int32, 2 * len(merges))
     products = np.fromiter((product for _, product in merges.values()), np.int32, len(merges))
-    return Handle(library, "merges", ids.ctypes.data, pairs.ctypes.data, products.ctypes.data, len(products))
+    arrays = ids.ctypes.data, pairs.ctypes.data, products.ctypes.data
+    return Handle(library, "merges", *arrays, len(products), _hash_key().ctypes.data)
 
 
 class NativeJoiner:

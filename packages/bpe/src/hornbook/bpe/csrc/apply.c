@@ -44,10 +44,10 @@ static int put(hb_merges *merges, uint64_t pair, int64_t rank) {
 
 /* Makes the table of all merges: at most two fifths of the slots are used, because with half of them some sets of pairs
  * find no places. Those that find none get twice as many slots and other hashes. */
-static int32_t fill(hb_merges *merges, const int32_t *pairs) {
+static int32_t fill(hb_merges *merges, const int32_t *pairs, const uint64_t *hash_key) {
     int num_bits = 7;
     while (merges->num_merges * 5 > INT64_C(2) << num_bits) num_bits++;
-    uint64_t multiplier = 1;
+    uint64_t multipliers[2] = {hash_key[0] | 1, hash_key[1] | 1};
     for (int num_tables = 0; num_tables < MOST_TABLES; num_tables++, num_bits++) {
         const size_t num_bytes = sizeof(uint64_t) << num_bits;
         free(merges->slots);
@@ -55,7 +55,7 @@ static int32_t fill(hb_merges *merges, const int32_t *pairs) {
         if (!merges->slots) return HB_OUT_OF_MEMORY;
         memset(merges->slots, 0xFF, num_bytes);
         merges->shift = 64 - num_bits;
-        for (int side = 0; side < 2; side++) merges->multipliers[side] = multiplier *= UINT64_C(0x9E3779B97F4A7C15);
+        for (int side = 0; side < 2; side++) merges->multipliers[side] = multipliers[side] *= UINT64_C(0x9E3779B97F4A7C15);
         int64_t rank = 0;
         while (rank < merges->num_merges && put(merges, hb_pair(pairs[2 * rank], pairs[2 * rank + 1]), rank)) rank++;
         if (rank == merges->num_merges) return 0;
@@ -65,13 +65,13 @@ static int32_t fill(hb_merges *merges, const int32_t *pairs) {
 
 /* Pairs of ids and the id of each product, by rank; no pair twice. NULL: out of memory. */
 hb_merges *hb_merges_new(const int32_t *byte_ids, const int32_t *pairs, const int32_t *products,
-                         int64_t num_merges) {
+                         int64_t num_merges, const uint64_t *hash_key) {
     hb_merges *merges = calloc(1, sizeof *merges);
     if (!merges) return NULL;
     merges->num_merges = num_merges;
     merges->products = malloc(sizeof(int32_t) * (size_t)(num_merges + 1));
     merges->is_ordered = are_ordered(pairs, products, num_merges);
-    if (!merges->products || merges->is_ordered < 0 || fill(merges, pairs)) {
+    if (!merges->products || merges->is_ordered < 0 || fill(merges, pairs, hash_key)) {
         hb_merges_free(merges);
         return NULL;
     }

@@ -28,7 +28,7 @@
 #define HB_NOT_UTF8 (-1000) /* below all other errors */
 
 /* Raised with every change of what stands below: Python refuses a library built from other sources. */
-#define HB_ABI_VERSION 4
+#define HB_ABI_VERSION 5
 
 /* version.c: what is loaded, and which instructions it uses. Functions that come in several forms take the number of
  * one as `simd`: -1 for the fastest, others for tests (see machine.h). */
@@ -67,7 +67,7 @@ HB_API int64_t hb_ascending_words(const uint8_t *data, const int64_t *ends, int6
 /* apply.c: the merges of a tokenizer, ready to be applied. */
 typedef struct hb_merges hb_merges;
 HB_API hb_merges *hb_merges_new(const int32_t *byte_ids, const int32_t *pairs, const int32_t *products,
-                                int64_t num_merges);
+                                int64_t num_merges, const uint64_t *hash_key);
 HB_API void hb_merges_free(hb_merges *merges);
 
 /* encode.c: text to ids, remembering the ids of pretokens. */
