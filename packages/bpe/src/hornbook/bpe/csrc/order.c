@@ -127,24 +127,61 @@ static int64_t take(hb_counter *const *counters, int64_t num_counters, const hb_
     return count;
 }
 
+/* Where words are written. */
+typedef struct {
+    uint8_t *data;
+    int64_t *ends, *counts;
+    int64_t num_words, end;
+} words;
+
+static inline void write_word(words *out, const hb_slot *word, int64_t count) {
+    int64_t size = (int64_t)(word->key.high & LONG);
+    if (is_long(word)) {
+        size = hb_long_size(word);
+        memcpy(out->data + out->end, hb_long_bytes(word), (size_t)size);
+    } else {
+        const hb_key key = {__builtin_bswap64(word->key.low), __builtin_bswap64(word->key.high)};
+        memcpy(out->data + out->end, &key, KEY_BYTES);
+    }
+    out->ends[out->num_words] = out->end += size;
+    out->counts[out->num_words++] = count;
+}
+
+/* What two counters have, as long as both have something left. Which one comes next is no branch: it would be guessed
+ * wrong every other time. */
+static void write_both(words *out, hb_counter *one, hb_counter *other) {
+    const hb_slot *a = one->table.slots, *const last_a = a + one->table.num_used;
+    const hb_slot *b = other->table.slots, *const last_b = b + other->table.num_used;
+    words local = *out;
+    while (a < last_a && b < last_b) {
+        const unsigned __int128 key = (unsigned __int128)a->key.low << 64 | a->key.high;
+        const unsigned __int128 other_key = (unsigned __int128)b->key.low << 64 | b->key.high;
+        bool takes_a = key <= other_key, takes_b = key >= other_key;
+        if (takes_a & takes_b & is_long(a)) {
+            const int order = compare_long(a, b);
+            takes_a = order <= 0;
+            takes_b = order >= 0;
+        }
+        const uint64_t from_a = -(uint64_t)takes_a, from_b = -(uint64_t)takes_b; /* all bits or none */
+        const uintptr_t word = ((uintptr_t)a & from_a) | ((uintptr_t)b & ~from_a);
+        write_word(&local, (const hb_slot *)word, (int64_t)((a->value & from_a) + (b->value & from_b)));
+        a += takes_a;
+        b += takes_b;
+    }
+    *out = local;
+    one->num_taken = a - one->table.slots;
+    other->num_taken = b - other->table.slots;
+}
+
 /* Writes what sorted counters counted together, once; there must be room for what each of them has, and in `data` for
  * KEY_BYTES more, because short ones are copied as they lie in the key. Returns the number of words. */
 int64_t hb_sorted_words(hb_counter *const *counters, int64_t num_counters, uint8_t *data, int64_t *ends,
                         int64_t *counts) {
-    int64_t num_words = 0, end = 0;
-    for (const hb_slot *word; (word = first_of(counters, num_counters)); num_words++) {
-        int64_t size = (int64_t)(word->key.high & LONG);
-        if (is_long(word)) {
-            size = hb_long_size(word);
-            memcpy(data + end, hb_long_bytes(word), (size_t)size);
-        } else {
-            const hb_key key = {__builtin_bswap64(word->key.low), __builtin_bswap64(word->key.high)};
-            memcpy(data + end, &key, KEY_BYTES);
-        }
-        ends[num_words] = end += size;
-        counts[num_words] = take(counters, num_counters, word);
-    }
-    return num_words;
+    words out = {data, ends, counts, 0, 0};
+    if (num_counters == 2) write_both(&out, counters[0], counters[1]);
+    for (const hb_slot *word; (word = first_of(counters, num_counters));)
+        write_word(&out, word, take(counters, num_counters, word));
+    return out.num_words;
 }
 
 /* Number of the first word that is not greater than the one before it; `num_words` if each is. */
