@@ -53,7 +53,7 @@ def print_ratios(
     """
     unit = "MB per CPU second" if clock == "cpu" else "MB per second"
     print(f"\n{title}: {unit}, median (range) of alternating rounds")
-    seconds = {name: [getattr(one, clock) for one in rounds] for name, rounds in measured.items()}
+    seconds = {name: [getattr(one, clock) for one in rounds] for name, rounds in measured.items() if rounds}
     ours = next(iter(seconds.values()))
     for name, own in seconds.items():
         line = f"  {name:<30} {_median_and_range([megabytes / one for one in own]):<28}"
