@@ -35,6 +35,21 @@ ARGUMENTS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         ValueError,
         r"positions must be as many as token_ids along the last axis, got shapes \(2,\) and \(1, 3\)",
     ),
+    "a list": (
+        {"token_ids": [1, 2]},
+        TypeError,
+        r"token_ids must be a tensor, got list: torch\.tensor makes",
+    ),
+    "a mask of other positions": (
+        {"mask": torch.ones(2, 2, dtype=torch.bool)},
+        ValueError,
+        r"mask must have shape \(\.\.\., 3, 3\), of queries and keys, got \(2, 2\)",
+    ),
+    "a flat mask": (
+        {"mask": torch.ones(3, dtype=torch.bool)},
+        ValueError,
+        r"mask must have shape .* got \(3,\)",
+    ),
     "a mask of numbers": (
         {"mask": torch.ones(3, 3)},
         TypeError,

@@ -118,11 +118,11 @@ class CausalSelfAttention(Module):
 
         Raises:
             TypeError: If the mask is not bool.
+            ValueError: If its last axes are not queries and keys, or 1.
         """
-        if mask is not None and mask.dtype != torch.bool:
-            # torch's kernel would add numbers to the scores, and a mask of ones would hide nothing.
-            msg = f"mask must be torch.bool, True where a position may attend to another, got {mask.dtype}"
-            raise TypeError(msg)
+        start = 0 if cache is None else cache.length
+        if mask is not None:
+            _check_mask(mask, x.shape[-2], start + x.shape[-2])
         query, key, value = project(x, (self.q_proj, self.k_proj, self.v_proj))
         query = split_heads(query, self.num_heads)
         key, value = split_heads(key, self.num_kv_heads), split_heads(value, self.num_kv_heads)
@@ -133,7 +133,6 @@ class CausalSelfAttention(Module):
         if self.rope is not None:
             if rotate is None:
                 if positions is None:
-                    start = 0 if cache is None else cache.length
                     positions = torch.arange(start, start + x.shape[-2], device=x.device)
                 rotate = self.rope.at(positions.unsqueeze(-2))  # the same for all heads
             query, key = rotate(query), rotate(key)
@@ -146,3 +145,15 @@ class CausalSelfAttention(Module):
         mixed = attention_kernel(self.attention, x.device)(query, key, value, mask)
         output: Float[Tensor, "*batch seq d_model"] = self.output_proj(merge_heads(mixed))
         return output
+
+
+def _check_mask(mask: Tensor, num_queries: int, num_keys: int) -> None:
+    """Refuse what doesn't say for each query and key whether they may meet."""
+    if mask.dtype != torch.bool:
+        # torch's kernel would add numbers to the scores, and a mask of ones would hide nothing.
+        msg = f"mask must be torch.bool, True where a position may attend to another, got {mask.dtype}"
+        raise TypeError(msg)
+    shape = tuple(mask.shape)
+    if len(shape) < 2 or shape[-2] not in {1, num_queries} or shape[-1] not in {1, num_keys}:
+        msg = f"mask must have shape (..., {num_queries}, {num_keys}), of queries and keys, got {shape}"
+        raise ValueError(msg)

@@ -131,8 +131,8 @@ class TransformerLM(Module):
 
         Raises:
             TypeError: If ids or positions are not int64 or int32, or the mask is not bool.
-            ValueError: If the input has no axis, is longer than the context or has other positions than ids
-                or, on the CPU, an id is not in the vocabulary.
+            ValueError: If the input has no axis, is longer than the context, has other positions than ids or
+                a mask of another shape or, on the CPU, an id is not in the vocabulary.
         """
         return self._logits(self.hidden(token_ids, positions, mask=mask, cache=cache))
 
@@ -156,6 +156,9 @@ class TransformerLM(Module):
             TypeError: As for a call.
             ValueError: Likewise.
         """
+        if not isinstance(token_ids, Tensor):
+            msg = f"token_ids must be a tensor, got {type(token_ids).__name__}: torch.tensor makes one of it"
+            raise TypeError(msg)
         if token_ids.ndim == 0:
             msg = f"token_ids must have an axis of positions, got one id: {token_ids!r}"
             raise ValueError(msg)
