@@ -15,6 +15,7 @@ enum {
     KEY_BYTES = 16,
     LONG = 0xFF,    /* the last byte of a long one's key */
     FEW_SLOTS = 24, /* so many are sorted by insertion */
+    SLOTS_AHEAD = 64, /* their long pretokens are sent for */
 };
 
 static hb_key ascending_key(const hb_slot *slot) {
@@ -66,13 +67,19 @@ static void sort(hb_slot *slots, int64_t num_slots, int place) {
         return;
     }
     int64_t next[256], ends[256] = {0};
-    for (int64_t i = 0; i < num_slots; i++) ends[digit_of(&slots[i], place)]++;
+    unsigned least = 255, most = 0; /* of a few, most digits are none's */
+    for (int64_t i = 0; i < num_slots; i++) {
+        const unsigned digit = digit_of(&slots[i], place);
+        ends[digit]++;
+        least = digit < least ? digit : least;
+        most = digit > most ? digit : most;
+    }
     int64_t end = 0;
-    for (int digit = 0; digit < 256; digit++) {
+    for (unsigned digit = least; digit <= most; digit++) {
         next[digit] = end;
         ends[digit] = end += ends[digit];
     }
-    for (unsigned digit = 0; digit < 256; digit++)
+    for (unsigned digit = least; digit <= most; digit++)
         while (next[digit] < ends[digit]) { /* what stands there takes another's place, until one comes that belongs */
             hb_slot moving = slots[next[digit]];
             for (unsigned own; (own = digit_of(&moving, place)) != digit;) {
@@ -83,10 +90,9 @@ static void sort(hb_slot *slots, int64_t num_slots, int place) {
             }
             slots[next[digit]++] = moving;
         }
-    for (int digit = 0; digit < 256; digit++) {
-        const int64_t begin = digit ? ends[digit - 1] : 0;
+    int64_t begin = 0;
+    for (unsigned digit = least; digit <= most; begin = ends[digit++])
         if (ends[digit] - begin > 1) sort(slots + begin, ends[digit] - begin, place + 1);
-    }
 }
 
 /* Puts what was counted in order. From now on nothing can be counted, and hb_counter_words must not be called. */
@@ -94,6 +100,8 @@ void hb_counter_sort(hb_counter *counter) {
     hb_slot *const slots = counter->table.slots;
     int64_t num_words = 0;
     for (int64_t i = 0; i < counter->table.num_slots; i++) {
+        if (i + SLOTS_AHEAD < counter->table.num_slots && hb_is_aside(&slots[i + SLOTS_AHEAD]))
+            __builtin_prefetch(hb_long_bytes(&slots[i + SLOTS_AHEAD]));
         if (!slots[i].key.high) continue;
         const hb_slot slot = slots[i];
         slots[num_words++] = (hb_slot){ascending_key(&slot), slot.value, slot.extra};
