@@ -281,8 +281,9 @@ def native_merges(library: ctypes.CDLL, byte_ids: Mapping[int, int], merges: "Me
         ids[value] = token_id
     pairs = np.fromiter(chain.from_iterable(merges), np.int32, 2 * len(merges))
     products = np.fromiter((product for _, product in merges.values()), np.int32, len(merges))
+    key = _hash_key()
     arrays = ids.ctypes.data, pairs.ctypes.data, products.ctypes.data
-    return Handle(library, "merges", *arrays, len(products), _hash_key().ctypes.data)
+    return Handle(library, "merges", *arrays, len(products), key.ctypes.data)
 
 
 class NativeJoiner:
