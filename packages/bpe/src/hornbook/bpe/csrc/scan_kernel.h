@@ -61,6 +61,8 @@ HB_TARGET static int64_t HB_SCANNER(const uint8_t *at, const uint8_t *end, const
                 continue;
             }
         }
+#else
+        (void)readable;
 #endif
         *next++ = at;
         at = pretoken_end(at, end);
