@@ -1,4 +1,4 @@
-"""The matrix products of one training step, alone: no step of any program can take less."""
+"""The matrix products of one training step, alone: the least that a step takes which computes all scores."""
 
 from collections.abc import Callable
 from functools import partial

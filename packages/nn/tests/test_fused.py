@@ -58,6 +58,15 @@ def test_maps_together_are_maps_one_by_one(
     assert_agree(joined(fused_linears), joined(linears), torch.randn(*batch, 6, dtype=DOUBLE), *weights)
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+def test_maps_of_nothing_have_gradients_of_zero(autocast: bool) -> None:
+    x, weight = torch.randn(0, 3, 6, requires_grad=True), torch.randn(5, 6, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        one, two = fused_linears(x, [weight, weight])
+    grad_x, grad_weight = torch.autograd.grad((one + two).sum(), (x, weight))
+    assert grad_x.shape == (0, 3, 6) and torch.equal(grad_weight, torch.zeros(5, 6))
+
+
 def kernels(compute: Callable[[], object]) -> int:
     """Operations but for views and new memory: on a GPU each is a launch."""
     no_launch = {"detach", "empty", "new_empty", "permute", "split", "split_with_sizes", "t", "view"}

@@ -4,6 +4,7 @@ import math
 import weakref
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from hornbook.nn import TransformerConfig, TransformerLM, cross_entropy, linear_cross_entropy
+from hornbook.nn import TransformerConfig, TransformerLM, cross_entropy, fused_loss, linear_cross_entropy
 
 DOUBLE = torch.float64
 Agree = Callable[..., None]
@@ -103,6 +104,7 @@ def test_the_loss_of_hidden_states_is_torchs(
     vocab=st.integers(1, 9),
     width=st.integers(1, 5),
     chunk_size=st.integers(1, 15),
+    slice_size=st.integers(1, 30),
     mean=st.booleans(),
     ignore_index=st.sampled_from([None, -1]),
     z_loss=st.sampled_from([0.0, 0.2]),
@@ -114,6 +116,7 @@ def test_in_chunks_is_as_a_whole(
     vocab: int,
     width: int,
     chunk_size: int,
+    slice_size: int,
     mean: bool,
     ignore_index: int | None,
     z_loss: float,
@@ -132,7 +135,8 @@ def test_in_chunks_is_as_a_whole(
         "ignore_index": ignore_index,
         "z_loss": z_loss,
     }
-    chunked = linear_cross_entropy(hidden, weight, targets, chunk_size=chunk_size, **options)
+    with patch.object(fused_loss, "_SLICE", slice_size):  # a chunk's logits go slice by slice
+        chunked = linear_cross_entropy(hidden, weight, targets, chunk_size=chunk_size, **options)
     whole = cross_entropy(hidden @ weight.T, targets, **options)
     torch.testing.assert_close(chunked, whole, rtol=1e-12, atol=1e-12)
     ours, theirs = torch.autograd.grad(chunked, leaves), torch.autograd.grad(whole, leaves)

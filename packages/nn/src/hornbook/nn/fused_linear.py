@@ -71,7 +71,7 @@ class _Linears(torch.autograd.Function):
         wants_x, *wants = ctx.needs_input_grad
         wanted = [grad for grad, want in zip(grads, wants, strict=True) if want]
         sizes = [grad.shape[-1] for grad in wanted]
-        if ctx.rounded_from is not None:
+        if ctx.rounded_from is not None:  # side by side
             together = [torch.cat(grads, -1)] if wants_x or all(wants) else []
             wanted = together if all(wants) else [torch.cat(wanted, -1)] if wanted else []
             grads = tuple(together)
@@ -93,4 +93,4 @@ def _sum_of_products(slopes: Sequence[Tensor], matrices: Sequence[Tensor]) -> Te
     total = _rows(slopes[0]) @ matrices[0]
     for slope, matrix in zip(slopes[1:], matrices[1:], strict=True):
         torch.addmm(total, _rows(slope), matrix, out=total)
-    return total.view(*slopes[0].shape[:-1], -1)
+    return total.view(*slopes[0].shape[:-1], matrices[0].shape[1])
