@@ -24,6 +24,9 @@ from .threads import ordered_map
 # Of a thread's own counter: 32 MB in the core.
 _MOST_PRETOKENS = 1 << 19
 
+# A thread alone shares nothing: with larger blocks it takes a twentieth less time.
+_BYTES_ALONE = 4 * BLOCK_BYTES
+
 # A block that was counted holds no text. One that makes a counter grow takes twenty times as long as others,
 # and the other threads shall not wait for it.
 _RESULTS_AHEAD = 64
@@ -73,7 +76,7 @@ def count_source(
     num_threads: int,
     progress: Progress | None = None,
     *,
-    block_bytes: int = BLOCK_BYTES,
+    block_bytes: int | None = None,
 ) -> tuple[list[engine.Counter], int]:
     """Counters that have counted the text together, and the number of bytes of text.
 
@@ -104,6 +107,8 @@ def count_source(
         return block
 
     num_bytes = 0
+    if block_bytes is None:
+        block_bytes = BLOCK_BYTES if num_threads > 1 else _BYTES_ALONE
     blocks = source.blocks(SafeCuts(pattern, special_tokens), block_bytes)
     work = ordered_map(count, blocks, num_threads, results_ahead=_RESULTS_AHEAD)
     with closing(work) as counted:
