@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import accumulate, pairwise
 from threading import Lock
 
@@ -90,9 +90,10 @@ def count_source(
 
     def count(block: Block) -> Block:
         nonlocal total
-        try:
-            counter = idle.pop()  # one at most for each thread is ever made
-        except IndexError:
+        counter: engine.Counter | None = None
+        with suppress(IndexError):
+            counter = idle.pop()
+        if counter is None:  # one at most for each thread is ever made
             counter = engine.new_counter(pattern, specials)
         block.give(counter.add_text)
         block.drop()
