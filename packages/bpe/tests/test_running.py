@@ -110,7 +110,7 @@ def test_an_error_of_progress_stops_the_work_and_no_thread_is_left(num_threads: 
             msg = "enough"
             raise RuntimeError(msg)
 
-    texts = iter(["some words " * 200_000] * 10)
+    texts = iter(["some words " * 200_000] * 30)
     before = threading.active_count()
     with pytest.raises(RuntimeError, match="enough"):
         train_bpe(texts, 300, [], num_threads=num_threads, progress=stop)

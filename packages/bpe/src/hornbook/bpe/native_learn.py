@@ -11,8 +11,11 @@ from .progress import Progress
 
 _NUM_BYTES = 256
 
-# Merges to learn before Python may be interrupted, and before progress is told: as often as in pure Python.
+# Merges to learn before Python may be interrupted: the first join the most pairs, and take the longest.
 _SLICE = 10
+_LATER_SLICE = 100
+_NUM_FIRST = 1000
+# And before progress is told: as often as in pure Python.
 _REPORT = 100
 
 # The core numbers bytes of words, and one between words, in 32 bits.
@@ -56,7 +59,7 @@ def learn_merges(
     learner = Handle(library, "learner", *addresses, len(ends), num_merges, check_tie_break(tie_break))
     num_learned = 0
     while num_learned < num_merges:
-        asked = min(_SLICE, num_merges - num_learned)
+        asked = min(_SLICE if num_learned < _NUM_FIRST else _LATER_SLICE, num_merges - num_learned)
         learned = library.hb_learner_run(learner.address, asked)
         if learned < 0:
             raise MemoryError
@@ -70,8 +73,7 @@ def learn_merges(
     pairs = np.empty((num_learned, 2), np.int32)
     library.hb_learner_merges(learner.address, pairs.ctypes.data)
     tokens = [bytes([value]) for value in range(_NUM_BYTES)]
-    merges: list[tuple[bytes, bytes]] = []
-    for left, right in pairs.tolist():
-        merges.append((tokens[left], tokens[right]))
+    learned_pairs = pairs.tolist()
+    for left, right in learned_pairs:
         tokens.append(tokens[left] + tokens[right])
-    return merges
+    return [(tokens[left], tokens[right]) for left, right in learned_pairs]

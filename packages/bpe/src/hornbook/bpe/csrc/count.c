@@ -137,7 +137,6 @@ int32_t hb_count_text(hb_counter *counter, const hb_specials *specials, const ui
         while (at < special.start) {
             const int64_t num_found = counter->scan(at, special.start, end, starts);
             if (count_batch(counter, starts, num_found, end)) return HB_OUT_OF_MEMORY;
-            hb_prefetch_text(at, starts[num_found], end);
             at = starts[num_found];
         }
         at = special.end;

@@ -91,13 +91,28 @@ HB_FOR_AVX512 static inline int well_formed_avx512(__m512i bytes) {
     return wrong << (cut ? 63 - size : 0) ? 0 : size; /* what is cut may stand where a continuation must */
 }
 
+/* Skips ASCII 256 bytes at a time. */
+HB_FOR_AVX512 static inline const uint8_t *skip_ascii_avx512(const uint8_t *at, const uint8_t *end) {
+    for (; end - at >= 256; at += 256) {
+        const __m512i one = _mm512_or_si512(_mm512_loadu_si512(at), _mm512_loadu_si512(at + 64));
+        const __m512i other = _mm512_or_si512(_mm512_loadu_si512(at + 128), _mm512_loadu_si512(at + 192));
+        if (_mm512_movepi8_mask(_mm512_or_si512(one, other))) break;
+    }
+    return at;
+}
+
 HB_FOR_AVX512 static const uint8_t *validate_avx512(const uint8_t *at, const uint8_t *end) {
+    at = skip_ascii_avx512(at, end);
     while (at < end) {
         const int64_t left = end - at;
         /* The zeros that fill up the last block are characters, too. */
         const __m512i bytes = left >= 64 ? _mm512_loadu_si512(at)
                                          : _mm512_maskz_loadu_epi8((UINT64_C(1) << left) - 1, at);
-        const int size = _mm512_movepi8_mask(bytes) ? well_formed_avx512(bytes) : 64;
+        if (!_mm512_movepi8_mask(bytes)) {
+            at = left > 64 ? skip_ascii_avx512(at + 64, end) : end;
+            continue;
+        }
+        const int size = well_formed_avx512(bytes);
         if (!size) {
             _mm256_zeroupper(); /* what follows is compiled without AVX, and slow while the registers are in use */
             return validate(at, end);
