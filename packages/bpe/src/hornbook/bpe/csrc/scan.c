@@ -177,7 +177,7 @@ static inline uint64_t block_starts(const uint8_t *at, const hb_masks *masks, ui
 #include "scan_kernel.h"
 #endif
 
-#ifdef HB_NEON
+#ifdef HB_ARM
 #define HB_SCANNER scan_neon
 #define HB_TARGET
 #define HB_MASKS hb_masks_neon
@@ -192,7 +192,7 @@ static hb_scanner *const scanners[] = {
     scan_avx2,
     scan_avx512,
 #endif
-#ifdef HB_NEON
+#ifdef HB_ARM
     scan_neon,
 #endif
 };

@@ -115,7 +115,7 @@ HB_FOR_AVX512 static inline void hb_write_places_avx512(const uint8_t **places, 
 }
 
 #elif defined(__aarch64__)
-#define HB_NEON 1
+#define HB_ARM 1
 #define HB_HAS_BLOCKS 1
 #include <arm_neon.h>
 
