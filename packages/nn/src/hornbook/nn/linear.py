@@ -75,7 +75,8 @@ def project(
         >>> one.shape, two.shape
         (torch.Size([2, 1]), torch.Size([2, 4]))
     """
-    plain = [] if torch.compiler.is_compiling() else [layer for layer in layers if only_multiplies(layer)]
+    one_by_one = torch.compiler.is_compiling() or _has_any_global_hook()  # type: ignore[no-untyped-call]
+    plain = [] if one_by_one else [layer for layer in layers if only_multiplies(layer)]
     if len(plain) < len(layers):
         return tuple(layer(x) for layer in layers)
     return fused_linears(x, [layer.weight for layer in plain])
@@ -102,5 +103,4 @@ def only_multiplies(layer: Module) -> TypeGuard[Linear]:
         or layer._backward_hooks
         or layer._compiled_call_impl is not None
         or "forward" in layer.__dict__
-        or _has_any_global_hook()  # type: ignore[no-untyped-call]
     )

@@ -204,7 +204,7 @@ class TransformerLM(Module):
     ) -> Float[Tensor, "..."]:
         """Compute `cross_entropy` of the logits, in nats, but never hold all logits: `linear_cross_entropy`.
 
-        A head that was replaced, or has hooks, is called, and then all logits are there at once.
+        A head that was replaced, or has hooks of its own, is called, and then all logits are there at once.
 
         Args:
             token_ids: Up to `context_length` ids each.
