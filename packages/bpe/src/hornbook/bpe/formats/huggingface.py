@@ -43,10 +43,8 @@ def read(path: str | PathLike[str], *, add_special_tokens: bool = True) -> Parts
     with naming(file):
         content = parse_json(read_text(file))
         model = content.get("model")
-        if isinstance(model, dict) and model.get("type") not in (
-            "BPE",
-            None,
-        ):  # first: all else follows from it
+        # First: all else follows from it.
+        if isinstance(model, dict) and model.get("type") not in ("BPE", None):
             msg = f"model.type must be 'BPE', got {show(model['type'])}: hornbook has no other tokenizers"
             raise ValueError(msg)
         check_fields(
@@ -138,7 +136,7 @@ def _read_model(value: object, added: Mapping[str, int], pattern: str) -> Parts:
     model = check_fields(
         "model",
         value,
-        type=("BPE", None),
+        type=(ANY,),  # `read` has seen to it
         dropout=(None, 0.0, 0),
         unk_token=(ANY,),
         continuing_subword_prefix=(None, ""),
